@@ -1,0 +1,84 @@
+//! Algorithms: `init`, `step`, `iterate`. Handcrafted methods and frozen rules wear the same trait.
+//!
+//! One method per file; the file opens with its update. What is written in RON is `rule::AlgorithmSpec`.
+
+mod abc;
+mod dapg;
+mod fast_mix;
+mod nids;
+mod odapg;
+mod prox_dgd;
+
+pub use abc::{Abc, AbcKind};
+pub use dapg::Dapg;
+pub use fast_mix::FastMix;
+pub use nids::Nids;
+pub use odapg::Odapg;
+pub use prox_dgd::ProxDgd;
+
+use crate::field::Field;
+use crate::network::Network;
+use crate::problem::Problem;
+
+/// A decentralized algorithm. All state lies in `State`; a step reads neighbours only through the network.
+pub trait Algorithm: Send + Sync {
+    /// Everything that changes from step to step.
+    type State: Send;
+
+    /// The state before the first step; may exchange constants.
+    fn init(&self, problem: &Problem, network: &mut Network) -> Self::State;
+
+    /// One iteration, one gradient evaluation per agent.
+    fn step(&self, state: &mut Self::State, problem: &Problem, network: &mut Network);
+
+    /// The agents' current points, `[agents, dimension]`.
+    fn iterate<'s>(&self, state: &'s Self::State) -> &'s Field;
+
+    /// The field whose sum over agents the method keeps at zero (dual variables), where it has one.
+    fn dual<'s>(&self, _state: &'s Self::State) -> Option<&'s Field> {
+        None
+    }
+}
+
+/// An algorithm together with its state, ready to step.
+pub trait Process: Send {
+    /// One iteration.
+    fn step(&mut self, problem: &Problem, network: &mut Network);
+    /// The agents' current points, `[agents, dimension]`.
+    fn iterate(&self) -> &Field;
+    /// The field whose sum over agents is kept at zero, where there is one.
+    fn dual(&self) -> Option<&Field>;
+}
+
+struct Running<A: Algorithm> {
+    algorithm: A,
+    state: A::State,
+}
+
+impl<A: Algorithm> Process for Running<A> {
+    fn step(&mut self, problem: &Problem, network: &mut Network) {
+        self.algorithm.step(&mut self.state, problem, network);
+    }
+    fn iterate(&self) -> &Field {
+        self.algorithm.iterate(&self.state)
+    }
+    fn dual(&self) -> Option<&Field> {
+        self.algorithm.dual(&self.state)
+    }
+}
+
+/// Starts `algorithm` on `problem`.
+pub fn start<A: Algorithm + 'static>(algorithm: A, problem: &Problem, network: &mut Network) -> Box<dyn Process> {
+    let state = algorithm.init(problem, network);
+    Box::new(Running { algorithm, state })
+}
+
+/// `out_i = prox_{step·r}(v_i)` for every agent.
+pub(crate) fn prox_rows(problem: &Problem, step: f64, v: &Field, out: &mut Field) {
+    let r = problem.regularizer();
+    out.for_each_row(|i, row| {
+        for (o, &v) in row.iter_mut().zip(v.row(i)) {
+            *o = r.prox(step, v);
+        }
+    });
+}

@@ -1,0 +1,107 @@
+//! NIDS (Li, Shi, Yan, arXiv:1704.07807) with a step of its own for every agent, `Λ = diag(α_i)`:
+//!
+//! `x = prox_{α_i r}(z);  z⁺ = z − x + W~(2x − x⁻ − Λ(∇(x) − ∇(x⁻)))`, `W~ = I − cΛ(I − W)`, `c = 1/(2 max α_i)`,
+//!
+//! exact for `α_i < 2/L_i`. `W~ = (I + W)/2` only when all steps are equal: with that `W~` and unequal steps the fixed point is wrong.
+//! Computed as `z⁺ = x − Λ(∇ + G)`, `G⁺ = G + c(I − W)(2x − x⁻ − ΛΔ∇)`, which is the same recursion, `Σ G_i = 0` for ever.
+
+use super::Algorithm;
+use crate::field::Field;
+use crate::network::Network;
+use crate::problem::Problem;
+
+/// Network-independent step sizes.
+pub struct Nids {
+    steps: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+impl Nids {
+    /// `steps`: `α_i` per agent; `weights`: the off-diagonal `w_ij` of `W` for every edge.
+    pub fn new(steps: Vec<f64>, weights: &[f64]) -> Self {
+        let largest = steps.iter().copied().fold(0.0, f64::max);
+        let c = 0.5 / largest;
+        Self {
+            steps,
+            weights: weights.iter().map(|w| c * w).collect(),
+        }
+    }
+
+    fn prox(&self, problem: &Problem, v: &Field, out: &mut Field) {
+        let r = problem.regularizer();
+        out.for_each_row(|i, row| {
+            for (o, &v) in row.iter_mut().zip(v.row(i)) {
+                *o = r.prox(self.steps[i], v);
+            }
+        });
+    }
+}
+
+/// `x`, `∇`, their predecessors and `G`.
+pub struct State {
+    z: Field,
+    x: Field,
+    x_last: Field,
+    g: Field,
+    g_last: Field,
+    flow: Field,
+    mixed: Field,
+    started: bool,
+}
+
+impl Algorithm for Nids {
+    type State = State;
+
+    fn init(&self, problem: &Problem, _: &mut Network) -> State {
+        let field = || Field::zeros(problem.agents(), problem.dimension());
+        let mut x = field();
+        self.prox(problem, &field(), &mut x);
+        State {
+            z: field(),
+            x,
+            x_last: field(),
+            g: field(),
+            g_last: field(),
+            flow: field(),
+            mixed: field(),
+            started: false,
+        }
+    }
+
+    fn step(&self, s: &mut State, problem: &Problem, network: &mut Network) {
+        std::mem::swap(&mut s.g, &mut s.g_last);
+        problem.gradients(&s.x, &mut s.g);
+        let (x, x_last, g, g_last) = (&s.x, &s.x_last, &s.g, &s.g_last);
+        // The first step is z¹ = x⁰ − Λ∇(x⁰): there is no message yet.
+        if s.started {
+            s.z.for_each_row(|i, u| {
+                let alpha = self.steps[i];
+                let (x, x_last, g, g_last) = (x.row(i), x_last.row(i), g.row(i), g_last.row(i));
+                for k in 0..u.len() {
+                    u[k] = 2.0 * x[k] - x_last[k] - alpha * (g[k] - g_last[k]);
+                }
+            });
+            network.disagreement(&self.weights, &s.z, &mut s.mixed);
+            s.flow.add_scaled(1.0, &s.mixed);
+        }
+        s.started = true;
+        let flow = &s.flow;
+        s.z.for_each_row(|i, z| {
+            let alpha = self.steps[i];
+            let (x, g, flow) = (x.row(i), g.row(i), flow.row(i));
+            for k in 0..z.len() {
+                z[k] = x[k] - alpha * (g[k] + flow[k]);
+            }
+        });
+        std::mem::swap(&mut s.x, &mut s.x_last);
+        self.prox(problem, &s.z, &mut s.x);
+    }
+
+    fn iterate<'s>(&self, s: &'s State) -> &'s Field {
+        &s.x
+    }
+
+    fn dual<'s>(&self, s: &'s State) -> Option<&'s Field> {
+        Some(&s.flow)
+    }
+}

@@ -1,0 +1,33 @@
+//! Starling learns decentralized optimization algorithms.
+//!
+//! Agents on a graph minimise `F(x) = (1/n) Σ_i f_i(x) + r(x)`; agent `i` sees only `f_i`, the shared `r` and its neighbours'
+//! messages. A *rule* is an update whose structure is derived from the optimality and consensus conditions and whose
+//! coefficients come from small networks; it is meta-trained by unrolling, frozen into a file, and run by a plain f64
+//! simulator for as long as you like (after MiLoDo, arXiv:2410.01700).
+//!
+//! The road that data takes, and the order of the modules (each imports only what stands before it):
+//!
+//! 1. [`random`], [`files`], [`field`]: counter-based randomness, atomic files, dense `[agents, d]` arrays
+//! 2. [`graph`]: topologies and mixing matrices
+//! 3. [`data`]: data sets and how their rows are split over agents
+//! 4. [`problem`]: losses, regularizers, families, the certified optimum `F*`
+//! 5. [`network`]: the only way to reach a neighbour, and its bill
+//! 6. [`algorithm`]: handcrafted methods
+//! 7. [`rule`]: the learned structures, their frozen file, and their audit
+//! 8. [`simulate`]: the loop and its metrics; tuning
+//! 9. [`report`]: tables, plots, pages
+//! 10. `train` (features `cpu`, `wgpu`): the rules as Burn modules, unrolling, meta-gradients, checkpoints
+
+pub mod algorithm;
+pub mod data;
+pub mod field;
+pub mod files;
+pub mod graph;
+pub mod network;
+pub mod problem;
+pub mod random;
+pub mod report;
+pub mod rule;
+pub mod simulate;
+#[cfg(feature = "train")]
+pub mod train;

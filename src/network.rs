@@ -1,0 +1,120 @@
+//! The only way to reach a neighbour: synchronous exchanges of d-vectors over every edge, and what they cost.
+//!
+//! A **round** is one exchange of one d-vector over every edge in both directions. Whatever is exchanged comes back as
+//! *differences* `z_i − z_j` or as their weighted sums. In floating point `w(z_i − z_j) = −w(z_j − z_i)` holds exactly, so
+//! what one end adds the other subtracts and sums over agents are conserved; computing `z − Wz` would lose that.
+
+use crate::field::Field;
+use crate::graph::Graph;
+
+/// What has been sent so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// Rounds of communication.
+    pub rounds: u64,
+    /// d-vectors sent over each directed edge.
+    pub vectors_per_edge: u64,
+    /// Numbers sent over all directed edges together.
+    pub floats: u64,
+    /// Bytes sent over all directed edges together (8 per number).
+    pub bytes: u64,
+}
+
+/// The agents' network: a graph and a bill.
+pub struct Network<'a> {
+    graph: &'a Graph,
+    bill: Bill,
+}
+
+impl<'a> Network<'a> {
+    /// A network on `graph` with nothing sent yet.
+    pub fn new(graph: &'a Graph) -> Self {
+        Self {
+            graph,
+            bill: Bill::default(),
+        }
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &'a Graph {
+        self.graph
+    }
+
+    /// What has been sent so far.
+    pub fn bill(&self) -> Bill {
+        self.bill
+    }
+
+    fn send_vectors(&mut self, dimension: usize) {
+        self.bill.rounds += 1;
+        self.bill.vectors_per_edge += 1;
+        self.send_floats(dimension);
+    }
+
+    fn send_floats(&mut self, per_directed_edge: usize) {
+        let floats = 2 * self.graph.edges().len() as u64 * per_directed_edge as u64;
+        self.bill.floats += floats;
+        self.bill.bytes += 8 * floats;
+    }
+
+    /// Bills `count` numbers sent once over every directed edge (constants such as `L_i`, exchanged before the first step).
+    pub fn exchange_scalars(&mut self, count: usize) {
+        self.send_floats(count);
+    }
+
+    /// One round: `out_e = z_i − z_j` for every edge `e = (i, j)`, `i < j`; `z`: `[agents, d]`, `out`: `[edges, d]`.
+    pub fn differences(&mut self, z: &Field, out: &mut Field) {
+        self.send_vectors(z.dimension());
+        let edges = self.graph.edges();
+        out.for_each_row(|e, row| {
+            let (i, j) = edges[e];
+            for ((o, a), b) in row.iter_mut().zip(z.row(i)).zip(z.row(j)) {
+                *o = a - b;
+            }
+        });
+    }
+
+    /// One round: `out_i = Σ_{j ∈ N(i)} w_ij (z_i − z_j)`, that is `(I − W)z`; `weights`: one per edge.
+    pub fn disagreement(&mut self, weights: &[f64], z: &Field, out: &mut Field) {
+        self.send_vectors(z.dimension());
+        let graph = self.graph;
+        out.for_each_row(|i, row| {
+            row.fill(0.0);
+            for neighbor in graph.neighbors(i) {
+                let w = weights[neighbor.edge];
+                for ((o, a), b) in row.iter_mut().zip(z.row(i)).zip(z.row(neighbor.agent)) {
+                    *o += w * (a - b);
+                }
+            }
+        });
+    }
+
+    /// One round: both ends of every edge send each other a vector and both keep the mean of the two.
+    ///
+    /// `ends`: `[2·edges, d]`; row `2e` belongs to the smaller end of edge `e`, row `2e + 1` to the larger.
+    pub fn average_ends(&mut self, ends: &mut Field) {
+        let d = ends.dimension();
+        self.send_vectors(d);
+        for pair in ends.values_mut().chunks_exact_mut(2 * d) {
+            let (a, b) = pair.split_at_mut(d);
+            for (a, b) in a.iter_mut().zip(b) {
+                let mean = (*a + *b) / 2.0;
+                (*a, *b) = (mean, mean);
+            }
+        }
+    }
+}
+
+/// `out_i += Σ_{e ∋ i} ±flow_e`: adds every edge's flow to its smaller end and subtracts it from the larger.
+pub fn add_flows(graph: &Graph, flows: &Field, out: &mut Field) {
+    out.for_each_row(|i, row| {
+        for neighbor in graph.neighbors(i) {
+            let flow = flows.row(neighbor.edge);
+            if i < neighbor.agent {
+                row.iter_mut().zip(flow).for_each(|(o, f)| *o += f);
+            } else {
+                row.iter_mut().zip(flow).for_each(|(o, f)| *o -= f);
+            }
+        }
+    });
+}

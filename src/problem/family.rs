@@ -1,0 +1,386 @@
+//! Families: what is written in RON ([`ProblemSpec`]) and how a problem is drawn from it.
+//!
+//! LASSO: `b_i = A_i (x° + h δ_i) + σ ε`, `A_i = s_i · N(0, 1)`, `x°` standard normal with a share `sparsity` of zeros,
+//! `δ_i` standard normal on the support of `x°`, `s_i = exp(h u_i / 2)`, `u_i` standard normal; `h` is the heterogeneity:
+//! at 0 all agents draw from one distribution, growing it moves their truths and their scales apart.
+//! Logistic: the same with labels `sign(a·(x° + h δ_i) + σ ε)`.
+//! `published: true` draws the LASSO as the public MiLoDo code does: it builds a sparse truth and then uses a dense one.
+
+use super::{Loss, Problem, ProblemError, Regularizer, Shard};
+use crate::data::{self, Split};
+use crate::random;
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What a sampled problem is for; problems of different roles never share a draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Meta-training.
+    Train,
+    /// Choosing the best checkpoint.
+    Validation,
+    /// Tuning step sizes of handcrafted methods.
+    Tuning,
+    /// Measuring.
+    Test,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Tuning => "tuning",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// A problem or family of problems, as written in RON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ProblemSpec {
+    /// Least squares with a sparse truth.
+    Lasso {
+        /// `d`
+        dimension: usize,
+        /// Rows per agent, `m_i`.
+        rows: usize,
+        /// Weight of `‖x‖₁`.
+        #[serde(default = "default_l1")]
+        l1: f64,
+        /// Weight of `‖x‖²/2`.
+        #[serde(default)]
+        l2: f64,
+        /// Bounds of every coordinate.
+        #[serde(default, rename = "box")]
+        bounds: Option<(f64, f64)>,
+        /// Standard deviation of the noise on `b`.
+        #[serde(default = "default_noise")]
+        noise: f64,
+        /// Share of zeros in the truth.
+        #[serde(default = "default_sparsity")]
+        sparsity: f64,
+        /// How different the agents' data are (0: one distribution).
+        #[serde(default)]
+        heterogeneity: f64,
+        /// Draw as the public MiLoDo code does (dense truth).
+        #[serde(default)]
+        published: bool,
+    },
+    /// Binary logistic regression with a sparse truth.
+    Logistic {
+        /// `d`
+        dimension: usize,
+        /// Rows per agent, `m_i`.
+        rows: usize,
+        /// Weight of `‖x‖₁`.
+        #[serde(default = "default_l1")]
+        l1: f64,
+        /// Weight of `‖x‖²/2`.
+        #[serde(default)]
+        l2: f64,
+        /// Bounds of every coordinate.
+        #[serde(default, rename = "box")]
+        bounds: Option<(f64, f64)>,
+        /// Standard deviation of the noise on the margin.
+        #[serde(default = "default_noise")]
+        noise: f64,
+        /// Share of zeros in the truth.
+        #[serde(default = "default_sparsity")]
+        sparsity: f64,
+        /// How different the agents' data are (0: one distribution).
+        #[serde(default)]
+        heterogeneity: f64,
+    },
+    /// A data set, its rows split over the agents.
+    Data {
+        /// LIBSVM or CSV file, possibly gzipped.
+        path: PathBuf,
+        /// `LeastSquares` or `Logistic`.
+        loss: Loss,
+        /// Weight of `‖x‖₁`.
+        #[serde(default)]
+        l1: f64,
+        /// Weight of `‖x‖²/2`.
+        #[serde(default)]
+        l2: f64,
+        /// Bounds of every coordinate.
+        #[serde(default, rename = "box")]
+        bounds: Option<(f64, f64)>,
+        /// How rows are split over agents: `Even` (at random) or `Sorted` (by target: heterogeneous).
+        #[serde(default)]
+        split: Split,
+        /// Columns to mean 0 and standard deviation 1.
+        #[serde(default = "default_standardize")]
+        standardize: bool,
+        /// One class against the rest: rows of this class become +1, all others −1.
+        #[serde(default)]
+        positive: Option<f64>,
+    },
+}
+
+fn default_l1() -> f64 {
+    0.1
+}
+fn default_noise() -> f64 {
+    0.1
+}
+fn default_sparsity() -> f64 {
+    0.75
+}
+fn default_standardize() -> bool {
+    true
+}
+
+impl std::fmt::Display for ProblemSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let more = |l1: f64, l2: f64, bounds: &Option<(f64, f64)>| {
+            let mut text = format!(", l1: {l1}");
+            if l2 != 0.0 {
+                text += &format!(", l2: {l2}");
+            }
+            if let Some((lo, hi)) = bounds {
+                text += &format!(", box: ({lo}, {hi})");
+            }
+            text
+        };
+        match self {
+            Self::Lasso { dimension, rows, l1, l2, bounds, heterogeneity, published, .. } => {
+                write!(f, "Lasso(dimension: {dimension}, rows: {rows}{}", more(*l1, *l2, bounds))?;
+                if *heterogeneity != 0.0 {
+                    write!(f, ", heterogeneity: {heterogeneity}")?;
+                }
+                if *published {
+                    write!(f, ", published: true")?;
+                }
+                write!(f, ")")
+            }
+            Self::Logistic { dimension, rows, l1, l2, bounds, heterogeneity, .. } => {
+                write!(f, "Logistic(dimension: {dimension}, rows: {rows}{}", more(*l1, *l2, bounds))?;
+                if *heterogeneity != 0.0 {
+                    write!(f, ", heterogeneity: {heterogeneity}")?;
+                }
+                write!(f, ")")
+            }
+            Self::Data { path, loss, l1, l2, bounds, split, standardize, positive } => {
+                write!(f, "Data(path: \"{}\", loss: {loss:?}{}", path.display(), more(*l1, *l2, bounds))?;
+                if *split != Split::default() {
+                    write!(f, ", split: {split:?}")?;
+                }
+                if !standardize {
+                    write!(f, ", standardize: false")?;
+                }
+                if let Some(class) = positive {
+                    write!(f, ", positive: {class}")?;
+                }
+                write!(f, ")")
+            }
+        }
+    }
+}
+
+fn normal(rng: &mut random::Stream) -> f64 {
+    StandardNormal.sample(rng)
+}
+
+/// What LASSO and logistic problems share.
+struct Synthetic {
+    loss: Loss,
+    dimension: usize,
+    rows: usize,
+    noise: f64,
+    sparsity: f64,
+    heterogeneity: f64,
+    published: bool,
+}
+
+impl Synthetic {
+    fn check(&self) -> Result<(), ProblemError> {
+        let at_least_one = |name, v: usize| match v {
+            0 => Err(ProblemError::parameter(name, v, "at least 1")),
+            _ => Ok(()),
+        };
+        at_least_one("dimension", self.dimension)?;
+        at_least_one("rows", self.rows)?;
+        for (name, v) in [("noise", self.noise), ("heterogeneity", self.heterogeneity)] {
+            if !(v.is_finite() && v >= 0.0) {
+                return Err(ProblemError::parameter(name, v, "a finite number ≥ 0"));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.sparsity) {
+            return Err(ProblemError::parameter("sparsity", self.sparsity, "between 0 and 1"));
+        }
+        Ok(())
+    }
+
+    fn shards(&self, agents: usize, seed: u64, role: Role, trial: u64) -> Vec<Shard> {
+        let d = self.dimension;
+        let purpose = |what: &str| format!("{:?}/{}/{what}", self.loss, role.name());
+        let mut rng = random::stream(seed, &purpose("truth"), &[trial]);
+        let mut truth: Vec<f64> = (0..d).map(|_| normal(&mut rng)).collect();
+        let zeros = ((self.sparsity * d as f64) as usize).min(d);
+        if !self.published {
+            // Choose `zeros` coordinates without replacement (partial Fisher–Yates).
+            let mut order: Vec<usize> = (0..d).collect();
+            for k in 0..zeros {
+                order.swap(k, rng.random_range(k..d));
+                truth[order[k]] = 0.0;
+            }
+        }
+        (0..agents)
+            .map(|i| {
+                let mut rng = random::stream(seed, &purpose("agent"), &[trial, i as u64]);
+                let scale = (0.5 * self.heterogeneity * normal(&mut rng)).exp();
+                let local: Vec<f64> = truth
+                    .iter()
+                    .map(|&t| {
+                        let offset = self.heterogeneity * normal(&mut rng);
+                        if t == 0.0 { 0.0 } else { t + offset }
+                    })
+                    .collect();
+                let mut shard = Shard {
+                    features: Vec::with_capacity(self.rows * d),
+                    targets: Vec::with_capacity(self.rows),
+                };
+                for _ in 0..self.rows {
+                    let start = shard.features.len();
+                    shard.features.extend((0..d).map(|_| scale * normal(&mut rng)));
+                    let clean = crate::field::dot(&shard.features[start..], &local);
+                    let observed = clean + self.noise * normal(&mut rng);
+                    shard.targets.push(match self.loss {
+                        Loss::LeastSquares => observed,
+                        Loss::Logistic if observed > 0.0 => 1.0,
+                        Loss::Logistic => -1.0,
+                    });
+                }
+                shard
+            })
+            .collect()
+    }
+}
+
+impl ProblemSpec {
+    /// Draws the problem number `trial` of a family for `agents` agents.
+    ///
+    /// A data set has one test problem, all its rows, split by `seed`; for every other role its rows are resampled with
+    /// replacement, so that neither training nor tuning sees the test problem.
+    ///
+    /// # Errors
+    /// Parameters outside their range, an unreadable or unsuitable data file, more agents than rows.
+    pub fn sample(&self, agents: usize, seed: u64, role: Role, trial: u64) -> Result<Problem, ProblemError> {
+        let synthetic = |s: Synthetic, l1, l2, bounds| {
+            let regularizer = Regularizer::new(l1, l2, bounds)?;
+            s.check()?;
+            let shards = s.shards(agents, seed, role, trial);
+            Problem::new(self.to_string(), s.dimension, s.loss, shards, regularizer)
+        };
+        match *self {
+            Self::Lasso { dimension, rows, l1, l2, bounds, noise, sparsity, heterogeneity, published } => {
+                let loss = Loss::LeastSquares;
+                synthetic(Synthetic { loss, dimension, rows, noise, sparsity, heterogeneity, published }, l1, l2, bounds)
+            }
+            Self::Logistic { dimension, rows, l1, l2, bounds, noise, sparsity, heterogeneity } => {
+                let (loss, published) = (Loss::Logistic, false);
+                synthetic(Synthetic { loss, dimension, rows, noise, sparsity, heterogeneity, published }, l1, l2, bounds)
+            }
+            Self::Data { ref path, loss, l1, l2, bounds, split, standardize, positive } => {
+                let regularizer = Regularizer::new(l1, l2, bounds)?;
+                let mut set = data::read(path)?;
+                if let Some(class) = positive {
+                    if !set.targets.contains(&class) {
+                        let expected = format!("a label that occurs in {}", path.display());
+                        return Err(ProblemError::parameter("positive", class, &expected));
+                    }
+                    let label = |b: &f64| if *b == class { 1.0 } else { -1.0 };
+                    set.targets = set.targets.iter().map(label).collect();
+                }
+                if loss == Loss::Logistic {
+                    set.binary_targets()?;
+                }
+                if role != Role::Test {
+                    let key = random::stream(seed, role.name(), &[trial]).random();
+                    set = set.bootstrap(key);
+                }
+                if standardize {
+                    set.standardize();
+                }
+                let parts = data::partition(&set.targets, agents, split, seed)?;
+                let shards = parts
+                    .iter()
+                    .map(|rows| Shard {
+                        features: rows.iter().flat_map(|&r| set.row(r)).copied().collect(),
+                        targets: rows.iter().map(|&r| set.targets[r]).collect(),
+                    })
+                    .collect();
+                Problem::new(self.to_string(), set.columns, loss, shards, regularizer)
+            }
+        }
+    }
+
+    /// Whether the problem is a file (one test problem) rather than a family.
+    pub fn is_data(&self) -> bool {
+        matches!(self, Self::Data { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lasso(published: bool, heterogeneity: f64) -> ProblemSpec {
+        ProblemSpec::Lasso {
+            dimension: 40, rows: 50, l1: 0.1, l2: 0.0, bounds: None, noise: 0.0, sparsity: 0.75, heterogeneity, published,
+        }
+    }
+
+    /// Unregularized, without noise, the minimiser is the truth: sparse when done right, dense as published.
+    #[test]
+    fn b_comes_from_the_sparse_truth_unless_published() {
+        for (published, nonzeros) in [(false, 10), (true, 40)] {
+            let spec = match lasso(published, 0.0) {
+                ProblemSpec::Lasso { dimension, rows, bounds, noise, sparsity, heterogeneity, published, .. } =>
+                    ProblemSpec::Lasso { dimension, rows, l1: 0.0, l2: 0.0, bounds, noise, sparsity, heterogeneity, published },
+                other => other,
+            };
+            let problem = spec.sample(4, 1, Role::Test, 0).unwrap();
+            let optimum = super::super::optimum::solve(&problem).unwrap();
+            assert!(optimum.objective < 1e-20);
+            let found = optimum.x.iter().filter(|v| v.abs() > 1e-6).count();
+            assert_eq!(found, nonzeros);
+        }
+    }
+
+    #[test]
+    fn roles_and_trials_are_apart_and_seeds_repeat() {
+        let first = |seed, role, trial| lasso(false, 0.5).sample(3, seed, role, trial).unwrap().shards()[0].features[0];
+        assert_eq!(first(1, Role::Test, 0), first(1, Role::Test, 0));
+        let all = [
+            first(1, Role::Test, 0), first(2, Role::Test, 0), first(1, Role::Test, 1),
+            first(1, Role::Train, 0), first(1, Role::Tuning, 0), first(1, Role::Validation, 0),
+        ];
+        for (k, a) in all.iter().enumerate() {
+            assert!(all[..k].iter().all(|b| a != b));
+        }
+    }
+
+    #[test]
+    fn heterogeneity_spreads_the_smoothness() {
+        let spread = |h| {
+            let p = lasso(false, h).sample(20, 1, Role::Test, 0).unwrap();
+            let l: Vec<f64> = (0..20).map(|i| p.smoothness(i)).collect();
+            l.iter().copied().fold(0.0, f64::max) / l.iter().copied().fold(f64::MAX, f64::min)
+        };
+        assert!(spread(1.0) > 3.0 * spread(0.0));
+    }
+
+    #[test]
+    fn bad_parameters_are_named() {
+        let spec = ProblemSpec::Logistic {
+            dimension: 0, rows: 1, l1: 0.1, l2: 0.0, bounds: None, noise: 0.0, sparsity: 0.5, heterogeneity: 0.0,
+        };
+        assert!(spec.sample(2, 1, Role::Test, 0).unwrap_err().to_string().contains("dimension is 0"));
+    }
+}

@@ -1,0 +1,323 @@
+//! The problem: minimise `F(x) = (1/n) Σ_i f_i(x) + r(x)`, where agent `i` alone knows `f_i`.
+//!
+//! Here `f_i(x) = (1/m_i) Σ_r φ(a_r·x, b_r)` is the mean loss of the agent's own rows ([`Loss`]) and `r` the shared
+//! [`Regularizer`]. [`ProblemSpec`] samples problems from families and files; [`optimum`] finds `F*` with a certificate.
+
+mod family;
+mod least_squares;
+mod logistic;
+mod loss;
+pub mod optimum;
+mod regularizer;
+
+pub use family::{ProblemSpec, Role};
+pub use loss::Loss;
+pub use optimum::Optimum;
+pub use regularizer::Regularizer;
+
+use crate::data::DataError;
+use crate::field::{Field, dot};
+use loss::{RowLoss, with_loss};
+
+/// What is wrong with a problem's description or data.
+#[derive(Debug, thiserror::Error)]
+pub enum ProblemError {
+    /// A parameter outside its range.
+    #[error("{name} is {found}, expected {expected}")]
+    Parameter {
+        /// The parameter's name in RON.
+        name: String,
+        /// The value given.
+        found: String,
+        /// The range allowed.
+        expected: String,
+    },
+    /// The data file could not be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Rows and targets that do not fit together.
+    #[error("agent {agent}: {found}, expected {expected}")]
+    Shape {
+        /// The agent whose data are wrong.
+        agent: usize,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// The solver for `F*` failed.
+    #[error("no optimum for {problem}: {reason}")]
+    Optimum {
+        /// The problem.
+        problem: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ProblemError {
+    fn parameter(name: &str, found: impl ToString, expected: &str) -> Self {
+        Self::Parameter {
+            name: name.into(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// One agent's rows: `features` is row-major `[rows, dimension]`.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// Row-major `[rows, dimension]`.
+    pub features: Vec<f64>,
+    /// One target per row; ±1 for the logistic loss.
+    pub targets: Vec<f64>,
+}
+
+/// `F(x) = (1/n) Σ_i f_i(x) + r(x)` with the data behind it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    name: String,
+    dimension: usize,
+    loss: Loss,
+    shards: Vec<Shard>,
+    regularizer: Regularizer,
+    smoothness: Vec<f64>,
+}
+
+impl Problem {
+    /// Checks the shapes and values and computes every `L_i`.
+    ///
+    /// # Errors
+    /// No agent, an agent without rows, features that are not `rows × dimension`, a value that is not finite.
+    pub fn new(
+        name: impl Into<String>,
+        dimension: usize,
+        loss: Loss,
+        shards: Vec<Shard>,
+        regularizer: Regularizer,
+    ) -> Result<Self, ProblemError> {
+        if dimension == 0 {
+            return Err(ProblemError::parameter("dimension", 0, "at least 1"));
+        }
+        if shards.is_empty() {
+            return Err(ProblemError::parameter("agents", 0, "at least 1"));
+        }
+        for (agent, shard) in shards.iter().enumerate() {
+            let shape = |found: String, expected: String| ProblemError::Shape {
+                agent,
+                found,
+                expected,
+            };
+            let rows = shard.targets.len();
+            if rows == 0 {
+                return Err(shape("no rows".into(), "at least 1".into()));
+            }
+            if shard.features.len() != rows * dimension {
+                return Err(shape(
+                    format!("{} feature values", shard.features.len()),
+                    format!("{rows} rows × {dimension}"),
+                ));
+            }
+            if let Some(v) = shard
+                .features
+                .iter()
+                .chain(&shard.targets)
+                .find(|v| !v.is_finite())
+            {
+                return Err(shape(format!("the value {v}"), "finite numbers".into()));
+            }
+            if loss == Loss::Logistic
+                && let Some(b) = shard.targets.iter().find(|b| b.abs() != 1.0)
+            {
+                return Err(shape(format!("the label {b}"), "−1 or +1".into()));
+            }
+        }
+        let bound = with_loss!(loss, L => L::CURVATURE_BOUND);
+        let smoothness = shards
+            .iter()
+            .map(|s| bound * optimum::gram_norm(&s.features, dimension) / s.targets.len() as f64)
+            .collect();
+        Ok(Self {
+            name: name.into(),
+            dimension,
+            loss,
+            shards,
+            regularizer,
+            smoothness,
+        })
+    }
+
+    /// How the problem was described.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Number of agents `n`.
+    pub fn agents(&self) -> usize {
+        self.shards.len()
+    }
+    /// Length `d` of `x`.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+    /// The loss of a row.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+    /// Every agent's rows.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+    /// The shared regularizer `r`.
+    pub fn regularizer(&self) -> &Regularizer {
+        &self.regularizer
+    }
+    /// `L_i`: the gradient of `f_i` is `L_i`-Lipschitz (0 where all features are zero).
+    pub fn smoothness(&self, agent: usize) -> f64 {
+        self.smoothness[agent]
+    }
+    /// `L = max_i L_i`; 1 where all features are zero, so that steps in units of `1/L` stay finite.
+    pub fn smoothness_max(&self) -> f64 {
+        let largest = self.smoothness.iter().copied().fold(0.0, f64::max);
+        if largest > 0.0 { largest } else { 1.0 }
+    }
+
+    /// Writes `∇f_i(x)` to `out` (length `d`); one pass over the agent's rows, nothing allocated.
+    pub fn gradient(&self, agent: usize, x: &[f64], out: &mut [f64]) {
+        let shard = &self.shards[agent];
+        let scale = 1.0 / shard.targets.len() as f64;
+        out.fill(0.0);
+        with_loss!(self.loss, L => {
+            for (row, &b) in shard.features.chunks_exact(self.dimension).zip(&shard.targets) {
+                let slope = scale * L::slope(dot(row, x), b);
+                for (g, a) in out.iter_mut().zip(row) {
+                    *g += slope * a;
+                }
+            }
+        });
+    }
+
+    /// Writes every agent's gradient at its own row of `x`; `x`, `out`: `[agents, dimension]`.
+    pub fn gradients(&self, x: &Field, out: &mut Field) {
+        out.for_each_row(|i, g| self.gradient(i, x.row(i), g));
+    }
+
+    /// `f_i(x)`.
+    pub fn local_loss(&self, agent: usize, x: &[f64]) -> f64 {
+        let shard = &self.shards[agent];
+        let total: f64 = with_loss!(self.loss, L => {
+            shard.features.chunks_exact(self.dimension).zip(&shard.targets)
+                .map(|(row, &b)| L::value(dot(row, x), b)).sum()
+        });
+        total / shard.targets.len() as f64
+    }
+
+    /// `F(x) = (1/n) Σ_i f_i(x) + r(x)` at one point `x` of length `d`.
+    pub fn objective(&self, x: &[f64]) -> f64 {
+        let total: f64 = (0..self.agents()).map(|i| self.local_loss(i, x)).sum();
+        total / self.agents() as f64 + self.regularizer.value(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random;
+    use rand::RngExt;
+
+    fn random_problem(loss: Loss) -> Problem {
+        let mut rng = random::stream(3, "test/problem", &[]);
+        let d = 5;
+        let shards = (0..3)
+            .map(|i| {
+                let rows = 4 + i;
+                Shard {
+                    features: (0..rows * d).map(|_| rng.random_range(-1.0..1.0)).collect(),
+                    targets: (0..rows)
+                        .map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 })
+                        .collect(),
+                }
+            })
+            .collect();
+        Problem::new("random", d, loss, shards, Regularizer::default()).unwrap()
+    }
+
+    #[test]
+    fn gradients_match_central_differences() {
+        for loss in [Loss::LeastSquares, Loss::Logistic] {
+            let problem = random_problem(loss);
+            let x = [0.3, -1.2, 0.5, 2.0, -0.1];
+            let mut g = [0.0; 5];
+            for agent in 0..3 {
+                problem.gradient(agent, &x, &mut g);
+                for k in 0..5 {
+                    let at = |h: f64| {
+                        let mut y = x;
+                        y[k] += h;
+                        problem.local_loss(agent, &y)
+                    };
+                    let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
+                    assert!((g[k] - difference).abs() < 1e-8, "{loss:?} {agent} {k}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn smoothness_bounds_gradient_differences_and_is_attained() {
+        let problem = random_problem(Loss::LeastSquares);
+        let mut rng = random::stream(4, "test/smoothness", &[]);
+        for agent in 0..3 {
+            let mut largest: f64 = 0.0;
+            let mut direction = vec![1.0; 5];
+            let (mut g0, mut g1) = ([0.0; 5], [0.0; 5]);
+            problem.gradient(agent, &[0.0; 5], &mut g0);
+            for _ in 0..300 {
+                problem.gradient(agent, &direction, &mut g1);
+                let image: Vec<f64> = g1.iter().zip(&g0).map(|(a, b)| a - b).collect();
+                let norm = |v: &[f64]| dot(v, v).sqrt();
+                largest = largest.max(norm(&image) / norm(&direction));
+                let scale = 1.0 / norm(&image);
+                direction = image
+                    .iter()
+                    .map(|v| v * scale + 1e-6 * rng.random::<f64>())
+                    .collect();
+            }
+            let bound = problem.smoothness(agent);
+            assert!(largest <= bound * (1.0 + 1e-9) && largest >= bound * 0.999);
+        }
+    }
+
+    #[test]
+    fn row_losses_match_their_derivatives_and_conjugates() {
+        fn check<L: RowLoss>() {
+            for b in [-1.0, 1.0] {
+                for u in [-30.0, -2.0, -0.1, 0.0, 0.7, 5.0, 30.0] {
+                    let h = 1e-5;
+                    let slope = (L::value(u + h, b) - L::value(u - h, b)) / (2.0 * h);
+                    assert!((slope - L::slope(u, b)).abs() < 1e-8);
+                    let curvature = (L::slope(u + h, b) - L::slope(u - h, b)) / (2.0 * h);
+                    assert!((curvature - L::curvature(u, b)).abs() < 1e-8);
+                    let nu = L::slope(u, b);
+                    let fenchel = L::value(u, b) + L::conjugate(nu, b) - u * nu;
+                    assert!(fenchel.abs() < 1e-9 * (1.0 + u.abs()), "{u} {b} {fenchel}");
+                }
+            }
+        }
+        check::<least_squares::LeastSquares>();
+        check::<logistic::Logistic>();
+        assert!(Logistic::value(-800.0, 1.0) == 800.0 && Logistic::value(800.0, 1.0) == 0.0);
+        use logistic::Logistic;
+    }
+
+    #[test]
+    fn bad_data_are_named() {
+        let shard = |features: Vec<f64>, targets: Vec<f64>| Shard { features, targets };
+        let build = |s| Problem::new("p", 2, Loss::Logistic, vec![s], Regularizer::default());
+        let message = |s| build(s).unwrap_err().to_string();
+        assert!(message(shard(vec![1.0, f64::NAN], vec![1.0])).contains("NaN"));
+        assert!(message(shard(vec![1.0, 2.0], vec![3.0])).contains("label 3"));
+        assert!(message(shard(vec![1.0], vec![1.0])).contains("1 rows × 2"));
+        assert!(message(shard(vec![], vec![])).contains("no rows"));
+    }
+}

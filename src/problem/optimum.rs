@@ -1,0 +1,361 @@
+//! Certified optimum: `F*` from accelerated proximal gradient with restart, finished by Newton steps on the active set,
+//! with a duality gap.
+//!
+//! Primal `P(x) = Σ_r w_r φ(a_r·x, b_r) + r(x)`, `w_r = 1/(n m_i)`; dual `D(ν) = −Σ_r w_r φ*(ν_r, b_r) − Σ_k r*(−(Aᵀ(w⊙ν))_k)`.
+//! For `ν_r = s·φ'(a_r·x, b_r)` with `s ∈ [0, 1]` chosen so that `ν` is feasible, `F(x) − F* ≤ P(x) − D(ν)`: the certificate.
+//! Without a regularizer no such `ν` exists; there the certificate is `‖∇F‖²/(2μ)` with `μ` the least eigenvalue of the
+//! Hessian at `x` (Beck & Teboulle 2009; O'Donoghue & Candès 2015 for the restart).
+
+use super::loss::{RowLoss, with_loss};
+use super::{Problem, ProblemError};
+use crate::field::dot;
+use faer::linalg::solvers::Solve;
+use faer::{Mat, MatRef, Side};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// A minimiser with its certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Optimum {
+    /// The minimiser found.
+    pub x: Vec<f64>,
+    /// `F(x)`.
+    pub objective: f64,
+    /// `F(x) − F*` is at most this (absolute, same unit as the objective).
+    pub certificate: f64,
+    /// How the certificate was obtained: `"duality gap"` or `"gradient norm"`.
+    pub certificate_kind: String,
+    /// The solver, with its iterations.
+    pub solver: String,
+    /// Number of coordinates of `x` that are not zero.
+    pub nonzeros: usize,
+    /// Largest distance of `−∇f(x)` to `∂r(x)` over coordinates.
+    pub kkt_residual: f64,
+}
+
+const MAX_ITERATIONS: usize = 200_000;
+/// Gradient iterations between two tries of the Newton finish.
+const CHECK_EVERY: usize = 50;
+/// Beyond this many active coordinates a Newton system is not formed.
+const MAX_ACTIVE: usize = 4_000;
+
+/// Largest eigenvalue of `AᵀA` for a row-major `A` with `columns` columns.
+///
+/// Exact (dense eigenvalues of the smaller Gram matrix) up to 400; power iteration beyond, rounded up by 1e-6.
+pub(crate) fn gram_norm(features: &[f64], columns: usize) -> f64 {
+    let rows = features.len() / columns;
+    let a = MatRef::from_row_major_slice(features, rows, columns);
+    let small = rows.min(columns);
+    if small <= 400 {
+        let gram = if rows <= columns {
+            a * a.transpose()
+        } else {
+            a.transpose() * a
+        };
+        if let Ok(values) = gram.self_adjoint_eigenvalues(Side::Lower) {
+            return values.last().copied().unwrap_or(0.0).max(0.0);
+        }
+    }
+    let mut v: Vec<f64> = (0..columns).map(|k| 1.0 + 0.1 * (k as f64).sin()).collect();
+    let (mut value, mut image) = (0.0, vec![0.0; columns]);
+    for _ in 0..5_000 {
+        let norm = dot(&v, &v).sqrt();
+        if norm == 0.0 {
+            return 0.0;
+        }
+        v.iter_mut().for_each(|x| *x /= norm);
+        image.fill(0.0);
+        for row in features.chunks_exact(columns) {
+            let u = dot(row, &v);
+            image.iter_mut().zip(row).for_each(|(g, a)| *g += u * a);
+        }
+        let next = dot(&v, &image);
+        let settled = (next - value).abs() <= 1e-10 * next;
+        value = next;
+        std::mem::swap(&mut v, &mut image);
+        if settled {
+            break;
+        }
+    }
+    value * (1.0 + 1e-6)
+}
+
+/// The pooled problem: all rows with their weights.
+struct Pooled<'a> {
+    problem: &'a Problem,
+    rows: Vec<(&'a [f64], f64, f64)>,
+}
+
+impl<'a> Pooled<'a> {
+    fn new(problem: &'a Problem) -> Self {
+        let n = problem.agents() as f64;
+        let rows = problem
+            .shards()
+            .iter()
+            .flat_map(|s| {
+                let weight = 1.0 / (n * s.targets.len() as f64);
+                s.features
+                    .chunks_exact(problem.dimension())
+                    .zip(&s.targets)
+                    .map(move |(row, &b)| (row, b, weight))
+            })
+            .collect();
+        Self { problem, rows }
+    }
+
+    fn gradient(&self, x: &[f64], out: &mut [f64]) {
+        out.fill(0.0);
+        with_loss!(self.problem.loss(), L => {
+            for &(row, b, weight) in &self.rows {
+                let slope = weight * L::slope(dot(row, x), b);
+                out.iter_mut().zip(row).for_each(|(g, a)| *g += slope * a);
+            }
+        });
+    }
+
+    fn kkt_residual(&self, x: &[f64], gradient: &[f64]) -> f64 {
+        let r = self.problem.regularizer();
+        x.iter()
+            .zip(gradient)
+            .map(|(&x, &g)| r.stationarity(x, g))
+            .fold(0.0, f64::max)
+    }
+
+    /// `P(x) − D(ν)`, infinite where no feasible `ν` was found.
+    fn duality_gap(&self, x: &[f64], gradient: &[f64]) -> f64 {
+        let r = self.problem.regularizer();
+        let largest = gradient.iter().fold(0.0_f64, |a, g| a.max(g.abs()));
+        let scale = if r.l2 > 0.0 || r.bounds.is_some() || largest <= r.l1 {
+            1.0
+        } else {
+            // A hair inside, so that rounding does not leave the domain of r*.
+            r.l1 / largest * (1.0 - 1e-16)
+        };
+        let losses: f64 = with_loss!(self.problem.loss(), L => self.rows.iter().map(|&(row, b, weight)| {
+            let u = dot(row, x);
+            weight * (L::value(u, b) + L::conjugate(scale * L::slope(u, b), b))
+        }).sum());
+        let regularizers: f64 = x
+            .iter()
+            .zip(gradient)
+            .map(|(&x, &g)| {
+                let v = -scale * g;
+                r.value(&[x]) + r.conjugate(if r.l2 == 0.0 && r.bounds.is_none() { v.clamp(-r.l1, r.l1) } else { v })
+            })
+            .sum();
+        (losses + regularizers).max(0.0)
+    }
+
+    /// One Newton step on the coordinates that are free (not zero where l1 acts, not at a bound), clipped to keep the
+    /// signs. `None` where it does not apply.
+    fn newton(&self, x: &[f64], gradient: &[f64]) -> Option<Vec<f64>> {
+        let r = self.problem.regularizer();
+        let active: Vec<usize> = (0..x.len())
+            .filter(|&k| {
+                let at_bound = r.bounds.is_some_and(|(lo, hi)| x[k] <= lo || x[k] >= hi);
+                !at_bound && (r.l1 == 0.0 || x[k] != 0.0)
+            })
+            .collect();
+        if active.is_empty() || active.len() > MAX_ACTIVE {
+            return None;
+        }
+        let s = active.len();
+        let roots: Vec<f64> = with_loss!(self.problem.loss(), L => self.rows.iter()
+            .map(|&(row, b, weight)| (weight * L::curvature(dot(row, x), b)).sqrt())
+            .collect());
+        let half = Mat::from_fn(self.rows.len(), s, |i, k| roots[i] * self.rows[i].0[active[k]]);
+        let mut hessian = half.transpose() * &half;
+        let trace: f64 = (0..s).map(|k| hessian[(k, k)]).sum();
+        let damping = 1e-14 * trace / s as f64;
+        for k in 0..s {
+            hessian[(k, k)] += r.l2 + damping;
+        }
+        let rhs = Mat::from_fn(s, 1, |k, _| {
+            let j = active[k];
+            -(gradient[j] + r.l2 * x[j] + r.l1 * if x[j] == 0.0 { 0.0 } else { x[j].signum() })
+        });
+        let step = hessian.llt(Side::Lower).ok()?.solve(&rhs);
+        let mut next = x.to_vec();
+        for (k, &j) in active.iter().enumerate() {
+            let moved = x[j] + step[(k, 0)];
+            // A coordinate that would change its sign under l1 stops at zero.
+            next[j] = if r.l1 > 0.0 && moved * x[j] < 0.0 { 0.0 } else { moved };
+            if let Some((lo, hi)) = r.bounds {
+                next[j] = next[j].max(lo).min(hi);
+            }
+        }
+        next.iter().all(|v| v.is_finite()).then_some(next)
+    }
+}
+
+/// Solves the pooled problem to the limit of f64.
+///
+/// # Errors
+/// A problem without a minimiser that the solver could reach (for instance separable data without a regularizer).
+pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
+    let pooled = Pooled::new(problem);
+    let r = problem.regularizer();
+    let d = problem.dimension();
+    let bound = with_loss!(problem.loss(), L => L::CURVATURE_BOUND);
+    let weighted: Vec<f64> = pooled
+        .rows
+        .iter()
+        .flat_map(|&(row, _, w)| row.iter().map(move |a| a * w.sqrt()))
+        .collect();
+    let smoothness = (bound * gram_norm(&weighted, d)).max(f64::MIN_POSITIVE);
+    drop(weighted);
+    let step = 1.0 / smoothness;
+
+    let (mut x, mut y, mut t) = (vec![0.0; d], vec![0.0; d], 1.0_f64);
+    for v in x.iter_mut().chain(&mut y) {
+        *v = r.prox(0.0, *v);
+    }
+    let mut g = vec![0.0; d];
+    let mut best: Option<(f64, Vec<f64>)> = None;
+    let (mut iterations, mut newton_steps, mut stale) = (0, 0, 0);
+    while iterations < MAX_ITERATIONS && stale < 8 {
+        // FISTA with gradient restart.
+        for _ in 0..CHECK_EVERY {
+            pooled.gradient(&y, &mut g);
+            let next: Vec<f64> = (0..d).map(|k| r.prox(step, y[k] - step * g[k])).collect();
+            let uphill: f64 = (0..d).map(|k| (y[k] - next[k]) * (next[k] - x[k])).sum();
+            if uphill > 0.0 {
+                t = 1.0;
+            }
+            let t_next = 0.5 * (1.0 + (1.0 + 4.0 * t * t).sqrt());
+            let momentum = (t - 1.0) / t_next;
+            for k in 0..d {
+                y[k] = next[k] + momentum * (next[k] - x[k]);
+            }
+            x = next;
+            t = t_next;
+            iterations += 1;
+        }
+        // Newton finish from here, as long as it improves.
+        pooled.gradient(&x, &mut g);
+        let mut residual = pooled.kkt_residual(&x, &g);
+        let mut candidate = x.clone();
+        for _ in 0..20 {
+            let Some(next) = pooled.newton(&candidate, &g) else {
+                break;
+            };
+            newton_steps += 1;
+            let mut g_next = vec![0.0; d];
+            pooled.gradient(&next, &mut g_next);
+            let r_next = pooled.kkt_residual(&next, &g_next);
+            if !(r_next < residual) {
+                break;
+            }
+            (candidate, g, residual) = (next, g_next, r_next);
+        }
+        if !residual.is_finite() || candidate.iter().any(|v| v.abs() > 1e100) {
+            return Err(ProblemError::Optimum {
+                problem: problem.name().into(),
+                reason: "the iterates left every bound; is F bounded below?".into(),
+            });
+        }
+        let improved = best.as_ref().is_none_or(|(b, _)| residual < 0.5 * b);
+        if best.as_ref().is_none_or(|(b, _)| residual < *b) {
+            best = Some((residual, candidate));
+        }
+        let (b, _) = best.as_ref().expect("set above");
+        // Stop at the rounding level of the gradient, or where nothing has improved for a while near it.
+        let scale = smoothness * dot(&x, &x).sqrt().max(1e-300) + r.l1;
+        if *b <= 4e-16 * scale {
+            break;
+        }
+        stale = if improved || *b > 1e-12 * scale { 0 } else { stale + 1 };
+    }
+    let x = best.map(|(_, x)| x).unwrap_or(x);
+    pooled.gradient(&x, &mut g);
+    let objective = problem.objective(&x);
+    let (certificate, kind) = if r.is_none() {
+        (gradient_certificate(&pooled, &x, &g), "gradient norm")
+    } else {
+        (pooled.duality_gap(&x, &g), "duality gap")
+    };
+    // No certificate is finer than the rounding of the sum itself.
+    let certificate = certificate.max(4.0 * f64::EPSILON * objective.abs());
+    Ok(Optimum {
+        objective,
+        certificate,
+        certificate_kind: kind.into(),
+        solver: format!("restarted FISTA ({iterations} iterations) + active-set Newton ({newton_steps} steps)"),
+        nonzeros: x.iter().filter(|v| **v != 0.0).count(),
+        kkt_residual: pooled.kkt_residual(&x, &g),
+        x,
+    })
+}
+
+/// `‖∇F‖²/(2μ)`; infinite where the Hessian is singular or too large to factor and the gradient is not zero.
+fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
+    let d = x.len();
+    let norm2 = dot(g, g);
+    if norm2 == 0.0 {
+        return 0.0;
+    }
+    if d > MAX_ACTIVE {
+        return f64::INFINITY;
+    }
+    let half = with_loss!(pooled.problem.loss(), L => Mat::from_fn(pooled.rows.len(), d, |i, k| {
+        let (row, b, weight) = pooled.rows[i];
+        row[k] * (weight * L::curvature(dot(row, x), b)).sqrt()
+    }));
+    let hessian = half.transpose() * &half;
+    match hessian.self_adjoint_eigenvalues(Side::Lower) {
+        // Eigenvalues at rounding level are zero: the gradient lies in the range, so the least positive one counts.
+        Ok(values) => {
+            let floor = 1e-12 * values.last().copied().unwrap_or(0.0);
+            match values.iter().find(|v| **v > floor) {
+                Some(mu) => norm2 / (2.0 * mu),
+                None => f64::INFINITY,
+            }
+        }
+        Err(_) => f64::INFINITY,
+    }
+}
+
+/// SHA-256 over everything that determines `F`: loss, regularizer, data.
+fn content_hash(problem: &Problem) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(b"starling optimum 1");
+    hasher.update(format!("{:?} {:?} {}", problem.loss(), problem.regularizer(), problem.dimension()));
+    for shard in problem.shards() {
+        hasher.update((shard.targets.len() as u64).to_le_bytes());
+        for v in shard.features.iter().chain(&shard.targets) {
+            hasher.update(v.to_le_bytes());
+        }
+    }
+    hasher.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Where optima are kept: `$STARLING_CACHE`, else `starling` in the user's cache folder.
+pub fn cache_dir() -> Option<PathBuf> {
+    std::env::var_os("STARLING_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| dirs::cache_dir().map(|d| d.join("starling")))
+        .map(|d| d.join("optimum"))
+}
+
+/// [`solve`], looked up first under the content hash in `cache`; an unreadable entry is solved again, an unwritable
+/// folder only costs the time of solving.
+pub fn solve_cached(problem: &Problem, cache: Option<&Path>) -> Result<Optimum, ProblemError> {
+    let file = cache.map(|dir| dir.join(format!("{}.json", content_hash(problem))));
+    if let Some(optimum) = file
+        .as_deref()
+        .and_then(|f| std::fs::read(f).ok())
+        .and_then(|bytes| serde_json::from_slice::<Optimum>(&bytes).ok())
+        .filter(|o| o.x.len() == problem.dimension())
+    {
+        return Ok(optimum);
+    }
+    let optimum = solve(problem)?;
+    if let (Some(file), true) = (file, optimum.certificate.is_finite())
+        && let Ok(json) = serde_json::to_vec(&optimum)
+        && let Err(error) = crate::files::write_atomic(&file, &json)
+    {
+        tracing::debug!("the optimum was not cached: {error}");
+    }
+    Ok(optimum)
+}

@@ -1,0 +1,206 @@
+//! What the networks of `shared` see: scale-free features, one row per coordinate of an agent or edge.
+//!
+//! Node, for agent `i` and coordinate `k`, all in units of the gradient:
+//! `u = L_i (x − prox_{r/L_i}(x − (g + y)/L_i))` the prox residual, `a = L_i Δx`, `b = Δg`, `c = Δy`;
+//! `σ_u, σ_a, σ_c` their root mean squares over coordinates. Edge: `D = z_i − z_j`, `D⁻` the last one, `F` the flow.
+//! Every feature is unchanged when the objective or the variables are multiplied by a positive constant or when all signs
+//! flip, so the coefficients are too. `soft(t) = t/(1 + |t|)`.
+//!
+//! The training half computes the same numbers in tensor operations (`train::shared`); a test compares the two.
+
+use super::math;
+use super::mlp::{LANES, Lanes};
+
+/// Number of node features.
+pub const NODE_FEATURES: usize = 18;
+/// Number of edge features.
+pub const EDGE_FEATURES: usize = 11;
+/// Keeps the logarithms of relative magnitudes finite.
+pub const LOG_FLOOR: f32 = 1e-4;
+/// Keeps every quotient of root mean squares finite.
+pub const TINY: f64 = 1e-30;
+
+/// Per-agent numbers that enter every coordinate's node features.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeContext {
+    /// `1/σ_u`, `1/σ_a`.
+    pub inverse_u: f64,
+    /// `1/σ_a`
+    pub inverse_a: f64,
+    /// Features 10 to 17.
+    pub shared: [f32; 8],
+}
+
+/// Sums over an agent's coordinates from which its [`NodeContext`] is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeSums {
+    /// `Σu²`
+    pub uu: f64,
+    /// `Σa²`
+    pub aa: f64,
+    /// `Σb²`
+    pub bb: f64,
+    /// `Σc²`
+    pub cc: f64,
+    /// `Σab`
+    pub ab: f64,
+    /// `Σua`
+    pub ua: f64,
+}
+
+/// `ln(1 + min(k, cap))/ln(1 + cap)`: the clock, which stands still once the trained horizon is passed.
+pub fn clock(step: u64, cap: u32) -> f32 {
+    ((1.0 + step.min(cap as u64) as f64).ln() / (1.0 + cap as f64).ln()) as f32
+}
+
+/// `ln(gap)/4`: how hard the graph is to mix.
+pub fn mixing_hardness(spectral_gap: f64) -> f32 {
+    (spectral_gap.max(1e-6).ln() / 4.0) as f32
+}
+
+/// `ln(p/q)` clipped to ±`limit` and scaled to ±1.
+fn log_ratio(p: f64, q: f64, limit: f64) -> f32 {
+    (((p + TINY) / (q + TINY)).ln().clamp(-limit, limit) / limit) as f32
+}
+
+impl NodeContext {
+    /// `dimension`: `d`; `last_u`: `σ_u` of the step before (0 at the first step).
+    pub fn new(sums: &NodeSums, dimension: usize, last_u: f64, clock: f32, hardness: f32) -> (Self, f64) {
+        let rms = |s: f64| (s / dimension as f64).sqrt();
+        let (u, a, b, c) = (rms(sums.uu), rms(sums.aa), rms(sums.bb), rms(sums.cc));
+        let mean = |s: f64| s / dimension as f64;
+        let cosine = |inner: f64, p: f64, q: f64| (mean(inner) / (p * q + TINY)) as f32;
+        let context = Self {
+            inverse_u: 1.0 / (u + TINY),
+            inverse_a: 1.0 / (a + TINY),
+            shared: [
+                cosine(sums.ab, a, b),
+                cosine(sums.ab, a, a),
+                cosine(sums.ua, u, a),
+                log_ratio(a, u, 6.0),
+                log_ratio(c, u, 6.0),
+                if last_u > 0.0 { log_ratio(u, last_u, 3.0) } else { 0.0 },
+                clock,
+                hardness,
+            ],
+        };
+        (context, u)
+    }
+}
+
+#[inline(always)]
+fn soft(t: f32) -> f32 {
+    t / (1.0 + t.abs())
+}
+
+#[inline(always)]
+fn sign(t: f32) -> f32 {
+    // ±1, and 0 at 0: as the training half's `sign`.
+    if t > 0.0 {
+        1.0
+    } else if t < 0.0 {
+        -1.0
+    } else {
+        0.0
+    }
+}
+
+/// Raw per-coordinate numbers of a block, relative to `σ_u` where they have a unit.
+pub struct NodeBlock {
+    /// `u/σ_u`
+    pub u: Lanes,
+    /// `a/σ_u`
+    pub a: Lanes,
+    /// `a/σ_a`
+    pub a_own: Lanes,
+    /// `b/σ_u`
+    pub b: Lanes,
+    /// `c/σ_u`
+    pub c: Lanes,
+    /// 1 where the prox point is not zero.
+    pub support: Lanes,
+    /// Sign of the last `Δx`.
+    pub last_sign: Lanes,
+}
+
+/// The node features of a block of coordinates.
+#[inline(always)]
+pub fn node_features(block: &NodeBlock, context: &NodeContext, out: &mut [Lanes; NODE_FEATURES]) {
+    for l in 0..LANES {
+        let (u, a, a_own, b, c) = (block.u[l], block.a[l], block.a_own[l], block.b[l], block.c[l]);
+        let s = sign(a);
+        out[0][l] = soft(u.abs());
+        out[1][l] = soft(s * u);
+        out[2][l] = soft(s * b);
+        out[3][l] = soft(s * c);
+        out[4][l] = soft(a.abs());
+        out[5][l] = (a * b / (a * a + 1e-12)).clamp(-1.0, 2.0);
+        out[6][l] = block.support[l];
+        out[7][l] = math::ln(u.abs() + LOG_FLOOR) / 5.0;
+        out[8][l] = math::ln(a_own.abs() + LOG_FLOOR) / 5.0;
+        out[9][l] = s * block.last_sign[l];
+    }
+    for (f, value) in context.shared.iter().enumerate() {
+        out[10 + f] = [*value; LANES];
+    }
+}
+
+/// Per-edge numbers that enter every coordinate's edge features.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeContext {
+    /// `1/σ_D`
+    pub inverse_d: f64,
+    /// `1/σ_{D⁻}`
+    pub inverse_last: f64,
+    /// `1/σ_F`
+    pub inverse_f: f64,
+    /// Features 7 to 10.
+    pub shared: [f32; 4],
+}
+
+impl EdgeContext {
+    /// `d`, `last`, `f`: root mean squares of `D`, `D⁻` and `F/L_e` over coordinates.
+    pub fn new(d: f64, last: f64, f: f64, clock: f32, hardness: f32) -> Self {
+        Self {
+            inverse_d: 1.0 / (d + TINY),
+            inverse_last: 1.0 / (last + TINY),
+            inverse_f: 1.0 / (f + TINY),
+            shared: [
+                if last > 0.0 { log_ratio(d, last, 3.0) } else { 0.0 },
+                if f > 0.0 { log_ratio(f, d, 6.0) } else { 0.0 },
+                clock,
+                hardness,
+            ],
+        }
+    }
+}
+
+/// Raw per-coordinate numbers of an edge block.
+pub struct EdgeBlock {
+    /// `D/σ_D`
+    pub d: Lanes,
+    /// `D⁻/σ_{D⁻}`
+    pub last: Lanes,
+    /// `F/σ_F`
+    pub f: Lanes,
+    /// 1 where `z_i ≠ 0`, plus 1 where `z_j ≠ 0`.
+    pub support: Lanes,
+}
+
+/// The edge features of a block of coordinates: all even in the direction of the edge.
+#[inline(always)]
+pub fn edge_features(block: &EdgeBlock, context: &EdgeContext, out: &mut [Lanes; EDGE_FEATURES]) {
+    for l in 0..LANES {
+        let (d, last, f) = (block.d[l], block.last[l], block.f[l]);
+        out[0][l] = soft(d.abs());
+        out[1][l] = soft(d * last);
+        out[2][l] = soft(last.abs());
+        out[3][l] = soft(sign(d) * f);
+        out[4][l] = math::ln(d.abs() + LOG_FLOOR) / 5.0;
+        out[5][l] = block.support[l].min(1.0);
+        out[6][l] = (block.support[l] - 1.0).max(0.0);
+    }
+    for (f, value) in context.shared.iter().enumerate() {
+        out[7 + f] = [*value; LANES];
+    }
+}

@@ -1,0 +1,19 @@
+//! Learned rules: "derived constraint first, network inside". The networks choose only coefficients; the limit is exact
+//! whatever they output.
+//!
+//! [`shared`] is ours (one pair of small networks, any graph); [`milodo`] is the published rule (networks per agent, one graph).
+//! [`frozen`] is the file, [`audit`] checks the conditions.
+
+pub mod frozen;
+pub mod features;
+pub mod lstm;
+mod math;
+pub mod milodo;
+pub mod mlp;
+pub mod shared;
+pub mod spec;
+
+pub use frozen::{FrozenRule, Provenance, RuleError, Structure};
+pub use milodo::Milodo;
+pub use shared::{Constants, Shared, SharedRule};
+pub use spec::{AlgorithmError, AlgorithmSpec, SpecError, parse_ron};

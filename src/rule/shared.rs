@@ -1,0 +1,525 @@
+//! The rule `shared`: one node network and one edge network for all agents, edges and coordinates.
+//!
+//! ```text
+//! z_i   = prox_{r,P}( x_i + β⊙Δx_i − P⊙(g_i + δ⊙Δg_i + y_i + γ⊙Δy_i) )        P = e^p / L_i
+//! F_ij⁺ = S_ij w_ij L_e (z_i − z_j) + θ_ij ⊙ F_ij                              antisymmetric flow, |θ| < 1
+//! y_i⁺  = y_i + Σ_j F_ij⁺            x_i⁺ = z_i − Σ_j C_ij w_ij (z_i − z_j)      C ≥ 0
+//! ```
+//!
+//! `g_i = ∇f_i(x_i)`; `Δ` is the difference to the previous step; `w_ij` are Metropolis weights divided by
+//! `λ_max(I − W)`; `L_e = (L_i + L_j)/2`. All coefficients are per coordinate: learned constant plus
+//! `range · tanh(network)`. One exchange per step: the edge network sees only even features of `z_i − z_j`, so both ends
+//! compute the same `S_ij = S_ji`, `C_ij = C_ji`, `θ_ij = θ_ji` by themselves.
+//!
+//! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes, `z_i = z_j`, and
+//! `−(g_i + y_i) ∈ ∂r(x_i)`; `Σ_i y_i = 0` holds for ever because flows are antisymmetric, and summing gives optimality.
+//! So the networks run in f32 while iterates, gradients and flows stay f64.
+
+use super::features::{
+    EDGE_FEATURES, EdgeBlock, EdgeContext, NODE_FEATURES, NodeBlock, NodeContext, NodeSums, clock, edge_features,
+    mixing_hardness, node_features,
+};
+use super::math;
+use super::mlp::{LANES, Lanes, Mlp};
+use crate::algorithm::Algorithm;
+use crate::field::Field;
+use crate::graph::{Graph, GraphError, Mixing, MixingKind};
+use crate::network::{Network, add_flows};
+use crate::problem::{Problem, Regularizer};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Outputs of the node network: `p, β, δ, γ`.
+pub const NODE_OUTPUTS: usize = 4;
+/// Outputs of the edge network: `ln S, C, θ`.
+pub const EDGE_OUTPUTS: usize = 3;
+
+/// The learned constants; without networks they are the whole rule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Constants {
+    /// `P` in units of `1/L_i`.
+    pub primal: f64,
+    /// `β`, momentum on `x`.
+    pub momentum: f64,
+    /// `δ`, weight of the gradient difference.
+    pub gradient_difference: f64,
+    /// `γ`, extrapolation of the dual.
+    pub extrapolation: f64,
+    /// `S`, the dual step in units of `L_e`.
+    pub dual: f64,
+    /// `C`, mixing of `x`.
+    pub mixing: f64,
+    /// `θ`, memory of the edge flow.
+    pub memory: f64,
+}
+
+impl Default for Constants {
+    /// Where training starts, and a method that works by itself.
+    fn default() -> Self {
+        Self {
+            primal: 1.4,
+            momentum: 0.4,
+            gradient_difference: 0.0,
+            extrapolation: 0.4,
+            dual: 0.6,
+            mixing: 1.0,
+            memory: 0.0,
+        }
+    }
+}
+
+/// How far the networks may move each coefficient: `constant + range · tanh(output)`; `P` and `S` on a log scale.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ranges {
+    /// Range of `ln P`.
+    pub primal: f64,
+    /// Range of `β`.
+    pub momentum: f64,
+    /// Range of `δ`.
+    pub gradient_difference: f64,
+    /// Range of `γ`.
+    pub extrapolation: f64,
+    /// Range of `ln S`.
+    pub dual: f64,
+    /// Range of `C`.
+    pub mixing: f64,
+    /// Range of `θ`.
+    pub memory: f64,
+}
+
+impl Default for Ranges {
+    fn default() -> Self {
+        Self {
+            primal: 1.4,
+            momentum: 0.5,
+            gradient_difference: 0.5,
+            extrapolation: 0.5,
+            dual: 1.4,
+            mixing: 0.7,
+            memory: 0.4,
+        }
+    }
+}
+
+/// `|θ|` stays below this whatever constant and network say, so that the edge memory fades.
+pub const MEMORY_BOUND: f64 = 0.95;
+
+/// A frozen `shared` rule; without networks it is the method `Constants`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shared {
+    /// The constants.
+    pub constants: Constants,
+    /// How far the networks move them.
+    #[serde(default)]
+    pub ranges: Ranges,
+    /// [`NODE_FEATURES`] → [`NODE_OUTPUTS`].
+    #[serde(default)]
+    pub node: Option<Mlp>,
+    /// [`EDGE_FEATURES`] → [`EDGE_OUTPUTS`].
+    #[serde(default)]
+    pub edge: Option<Mlp>,
+    /// Step at which the clock feature stops: the longest horizon trained for.
+    #[serde(default)]
+    pub clock_cap: u32,
+}
+
+impl Shared {
+    /// The rule without networks.
+    pub fn constant(constants: Constants) -> Self {
+        Self {
+            constants,
+            ranges: Ranges::default(),
+            node: None,
+            edge: None,
+            clock_cap: 0,
+        }
+    }
+
+    /// Checks shapes, finiteness and signs.
+    ///
+    /// # Errors
+    /// What is wrong and what was expected, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let c = &self.constants;
+        let finite = [
+            ("primal", c.primal), ("momentum", c.momentum), ("gradient_difference", c.gradient_difference),
+            ("extrapolation", c.extrapolation), ("dual", c.dual), ("mixing", c.mixing), ("memory", c.memory),
+        ];
+        if let Some((name, v)) = finite.iter().find(|(_, v)| !v.is_finite()) {
+            return Err(format!("the constant {name} is {v}, expected a finite number"));
+        }
+        for (name, v) in [("primal", c.primal), ("dual", c.dual)] {
+            if v <= 0.0 {
+                return Err(format!("the constant {name} is {v}, expected a positive number"));
+            }
+        }
+        if c.mixing < 0.0 {
+            return Err(format!("the constant mixing is {}, expected a number ≥ 0", c.mixing));
+        }
+        if c.memory.abs() >= 1.0 {
+            return Err(format!("the constant memory is {}, expected |memory| < 1", c.memory));
+        }
+        let r = &self.ranges;
+        for v in [r.primal, r.momentum, r.gradient_difference, r.extrapolation, r.dual, r.mixing, r.memory] {
+            if !(v.is_finite() && v >= 0.0) {
+                return Err(format!("a range is {v}, expected a finite number ≥ 0"));
+            }
+        }
+        if let Some(node) = &self.node {
+            node.check("node", NODE_FEATURES, NODE_OUTPUTS)?;
+        }
+        if let Some(edge) = &self.edge {
+            edge.check("edge", EDGE_FEATURES, EDGE_OUTPUTS)?;
+        }
+        Ok(())
+    }
+
+    /// Number of weights, biases and constants.
+    pub fn parameters(&self) -> usize {
+        let of = |m: &Option<Mlp>| m.as_ref().map_or(0, Mlp::parameters);
+        7 + of(&self.node) + of(&self.edge)
+    }
+}
+
+/// `w_ij = Metropolis / λ_max(I − W)` for every edge, and the spectral gap of `I − W` so normalised.
+///
+/// # Errors
+/// The eigenvalues of `W` did not converge.
+pub fn normalized_weights(graph: &Graph) -> Result<(Vec<f64>, f64), GraphError> {
+    let mixing = Mixing::new(graph, MixingKind::Metropolis);
+    let spectrum = mixing.spectrum(graph)?;
+    let largest = if spectrum.laplacian_max > 0.0 { spectrum.laplacian_max } else { 1.0 };
+    let weights = mixing.edge_weights().iter().map(|w| w / largest).collect();
+    let gap = if graph.agents() == 1 { 1.0 } else { (1.0 - spectrum.lambda_2) / largest };
+    Ok((weights, gap))
+}
+
+/// `shared` on one graph.
+pub struct SharedRule {
+    rule: Shared,
+    weights: Vec<f64>,
+    hardness: f32,
+}
+
+impl SharedRule {
+    /// Prepares the rule for `graph`.
+    ///
+    /// # Errors
+    /// The eigenvalues of `W` did not converge.
+    pub fn new(rule: Shared, graph: &Graph) -> Result<Self, GraphError> {
+        let (weights, gap) = normalized_weights(graph)?;
+        Ok(Self {
+            rule,
+            weights,
+            hardness: mixing_hardness(gap),
+        })
+    }
+}
+
+/// Everything that `shared` carries from step to step.
+pub struct State {
+    k: u64,
+    x: Field,
+    x_last: Field,
+    x_older: Field,
+    y: Field,
+    y_last: Field,
+    g: Field,
+    g_last: Field,
+    z: Field,
+    difference: Field,
+    difference_last: Field,
+    flow: Field,
+    mixed: Field,
+    last_u: Vec<f64>,
+    smoothness: Vec<f64>,
+    smoothness_edge: Vec<f64>,
+}
+
+/// Coefficients of a block of coordinates of one agent.
+struct NodeCoefficients {
+    primal: Lanes,
+    momentum: Lanes,
+    gradient_difference: Lanes,
+    extrapolation: Lanes,
+}
+
+/// One agent's rows, read by the node phase.
+#[derive(Clone, Copy)]
+struct NodeRows<'a> {
+    x: &'a [f64],
+    x_last: &'a [f64],
+    x_older: &'a [f64],
+    y: &'a [f64],
+    y_last: &'a [f64],
+    g: &'a [f64],
+    g_last: &'a [f64],
+    smoothness: f64,
+    last_u: f64,
+    clock: f32,
+}
+
+impl SharedRule {
+    fn node_constants(&self) -> [f32; NODE_OUTPUTS] {
+        let c = &self.rule.constants;
+        [c.primal.ln() as f32, c.momentum as f32, c.gradient_difference as f32, c.extrapolation as f32]
+    }
+
+    /// `z_i` of one agent; returns `σ_u`.
+    #[inline(always)]
+    fn node<const FUSED: bool>(&self, rows: NodeRows, r: &Regularizer, z: &mut [f64]) -> f64 {
+        let constants = self.node_constants();
+        let Some(network) = &self.rule.node else {
+            let c = &self.rule.constants;
+            let p = c.primal / rows.smoothness;
+            for (k, z) in z.iter_mut().enumerate() {
+                let force = rows.g[k]
+                    + c.gradient_difference * (rows.g[k] - rows.g_last[k])
+                    + rows.y[k]
+                    + c.extrapolation * (rows.y[k] - rows.y_last[k]);
+                *z = r.prox(p, rows.x[k] + c.momentum * (rows.x[k] - rows.x_last[k]) - p * force);
+            }
+            return 0.0;
+        };
+        let ranges = &self.rule.ranges;
+        let ranges = [ranges.primal, ranges.momentum, ranges.gradient_difference, ranges.extrapolation].map(|v| v as f32);
+        let (l, step) = (rows.smoothness, 1.0 / rows.smoothness);
+        let residual = |k: usize| {
+            let p = r.prox(step, rows.x[k] - step * (rows.g[k] + rows.y[k]));
+            (l * (rows.x[k] - p), p)
+        };
+        let mut sums = NodeSums::default();
+        for k in 0..z.len() {
+            let (u, _) = residual(k);
+            let a = l * (rows.x[k] - rows.x_last[k]);
+            let b = rows.g[k] - rows.g_last[k];
+            let c = rows.y[k] - rows.y_last[k];
+            sums.uu += u * u;
+            sums.aa += a * a;
+            sums.bb += b * b;
+            sums.cc += c * c;
+            sums.ab += a * b;
+            sums.ua += u * a;
+        }
+        let (context, sigma) = NodeContext::new(&sums, z.len(), rows.last_u, rows.clock, self.hardness);
+        let mut features = [[0.0; LANES]; NODE_FEATURES];
+        let mut outputs = [[0.0; LANES]; NODE_OUTPUTS];
+        let zero = [0.0; LANES];
+        for start in (0..z.len()).step_by(LANES) {
+            let used = LANES.min(z.len() - start);
+            let mut block = NodeBlock {
+                u: zero, a: zero, a_own: zero, b: zero, c: zero, support: zero, last_sign: zero,
+            };
+            for lane in 0..used {
+                let k = start + lane;
+                let (u, p) = residual(k);
+                let a = l * (rows.x[k] - rows.x_last[k]);
+                block.u[lane] = (u * context.inverse_u) as f32;
+                block.a[lane] = (a * context.inverse_u) as f32;
+                block.a_own[lane] = (a * context.inverse_a) as f32;
+                block.b[lane] = ((rows.g[k] - rows.g_last[k]) * context.inverse_u) as f32;
+                block.c[lane] = ((rows.y[k] - rows.y_last[k]) * context.inverse_u) as f32;
+                block.support[lane] = f32::from(p != 0.0);
+                let before = rows.x_last[k] - rows.x_older[k];
+                block.last_sign[lane] = f32::from(before > 0.0) - f32::from(before < 0.0);
+            }
+            node_features(&block, &context, &mut features);
+            network.evaluate::<FUSED>(&features, &mut outputs);
+            for (o, out) in outputs.iter_mut().enumerate() {
+                for v in out.iter_mut() {
+                    *v = constants[o] + ranges[o] * math::tanh(*v);
+                }
+            }
+            for v in &mut outputs[0] {
+                *v = math::exp(*v);
+            }
+            let [primal, momentum, gradient_difference, extrapolation] = outputs;
+            let c = NodeCoefficients { primal, momentum, gradient_difference, extrapolation };
+            for lane in 0..used {
+                let k = start + lane;
+                let p = f64::from(c.primal[lane]) * step;
+                let force = rows.g[k]
+                    + f64::from(c.gradient_difference[lane]) * (rows.g[k] - rows.g_last[k])
+                    + rows.y[k]
+                    + f64::from(c.extrapolation[lane]) * (rows.y[k] - rows.y_last[k]);
+                let moved = rows.x[k] + f64::from(c.momentum[lane]) * (rows.x[k] - rows.x_last[k]);
+                z[k] = r.prox(p, moved - p * force);
+            }
+        }
+        sigma
+    }
+
+    /// Flow and mixing of one edge: `flow ← S w L_e D + θ flow`, `mixed = C w D`.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn edge<const FUSED: bool>(
+        &self, weight: f64, smoothness: f64, clock: f32, d: &[f64], last: &[f64], ends: (&[f64], &[f64]),
+        flow: &mut [f64], mixed: &mut [f64],
+    ) {
+        let c = &self.rule.constants;
+        let Some(network) = &self.rule.edge else {
+            for k in 0..d.len() {
+                flow[k] = c.dual * weight * smoothness * d[k] + c.memory * flow[k];
+                mixed[k] = c.mixing * weight * d[k];
+            }
+            return;
+        };
+        let constants = [c.dual.ln() as f32, c.mixing as f32, c.memory as f32];
+        let ranges = [self.rule.ranges.dual, self.rule.ranges.mixing, self.rule.ranges.memory].map(|v| v as f32);
+        let rms = |v: &[f64], unit: f64| {
+            (v.iter().map(|v| (v / unit) * (v / unit)).sum::<f64>() / v.len() as f64).sqrt()
+        };
+        let context = EdgeContext::new(rms(d, 1.0), rms(last, 1.0), rms(flow, smoothness), clock, self.hardness);
+        let mut features = [[0.0; LANES]; EDGE_FEATURES];
+        let mut outputs = [[0.0; LANES]; EDGE_OUTPUTS];
+        let zero = [0.0; LANES];
+        for start in (0..d.len()).step_by(LANES) {
+            let used = LANES.min(d.len() - start);
+            let mut block = EdgeBlock { d: zero, last: zero, f: zero, support: zero };
+            for lane in 0..used {
+                let k = start + lane;
+                block.d[lane] = (d[k] * context.inverse_d) as f32;
+                block.last[lane] = (last[k] * context.inverse_last) as f32;
+                block.f[lane] = (flow[k] / smoothness * context.inverse_f) as f32;
+                block.support[lane] = f32::from(ends.0[k] != 0.0) + f32::from(ends.1[k] != 0.0);
+            }
+            edge_features(&block, &context, &mut features);
+            network.evaluate::<FUSED>(&features, &mut outputs);
+            for (o, out) in outputs.iter_mut().enumerate() {
+                for v in out.iter_mut() {
+                    *v = constants[o] + ranges[o] * math::tanh(*v);
+                }
+            }
+            for lane in 0..LANES {
+                outputs[0][lane] = math::exp(outputs[0][lane]);
+                outputs[1][lane] = outputs[1][lane].max(0.0);
+                outputs[2][lane] = outputs[2][lane].clamp(-MEMORY_BOUND as f32, MEMORY_BOUND as f32);
+            }
+            for lane in 0..used {
+                let k = start + lane;
+                let s = f64::from(outputs[0][lane]) * weight * smoothness;
+                flow[k] = s * d[k] + f64::from(outputs[2][lane]) * flow[k];
+                mixed[k] = f64::from(outputs[1][lane]) * weight * d[k];
+            }
+        }
+    }
+}
+
+impl Algorithm for SharedRule {
+    type State = State;
+
+    fn init(&self, problem: &Problem, network: &mut Network) -> State {
+        let (n, d) = (problem.agents(), problem.dimension());
+        let edges = network.graph().edges();
+        let node = || Field::zeros(n, d);
+        let edge = || Field::zeros(edges.len(), d);
+        let largest = problem.smoothness_max();
+        // An agent whose features are all zero has no scale of its own: it borrows the largest.
+        let smoothness: Vec<f64> = (0..n)
+            .map(|i| problem.smoothness(i))
+            .map(|l| if l > 0.0 { l } else { largest })
+            .collect();
+        network.exchange_scalars(1);
+        State {
+            k: 0,
+            x: node(), x_last: node(), x_older: node(), y: node(), y_last: node(), g: node(), g_last: node(), z: node(),
+            difference: edge(), difference_last: edge(), flow: edge(), mixed: edge(),
+            last_u: vec![0.0; n],
+            smoothness_edge: edges.iter().map(|&(i, j)| 0.5 * (smoothness[i] + smoothness[j])).collect(),
+            smoothness,
+        }
+    }
+
+    fn step(&self, s: &mut State, problem: &Problem, network: &mut Network) {
+        let d = problem.dimension();
+        let r = problem.regularizer();
+        let clock = clock(s.k, self.rule.clock_cap.max(1));
+        let arch = pulp::Arch::new();
+        let fused = cfg!(target_arch = "aarch64") || has_fma();
+
+        std::mem::swap(&mut s.g, &mut s.g_last);
+        problem.gradients(&s.x, &mut s.g);
+        if s.k == 0 {
+            s.g_last.copy_from(&s.g);
+        }
+
+        // z_i, every agent by itself.
+        let (x, x_last, x_older, y, y_last, g, g_last) =
+            (&s.x, &s.x_last, &s.x_older, &s.y, &s.y_last, &s.g, &s.g_last);
+        let node = |i: usize, z: &mut [f64], last_u: &mut f64| {
+            let rows = NodeRows {
+                x: x.row(i), x_last: x_last.row(i), x_older: x_older.row(i), y: y.row(i), y_last: y_last.row(i),
+                g: g.row(i), g_last: g_last.row(i), smoothness: s.smoothness[i], last_u: *last_u, clock,
+            };
+            *last_u = arch.dispatch(#[inline(always)] || {
+                if fused { self.node::<true>(rows, r, z) } else { self.node::<false>(rows, r, z) }
+            });
+        };
+        s.z.values_mut()
+            .par_chunks_exact_mut(d)
+            .zip(s.last_u.par_iter_mut())
+            .with_min_len(min_rows(d))
+            .enumerate()
+            .for_each(|(i, (z, last_u))| node(i, z, last_u));
+
+        // One exchange.
+        std::mem::swap(&mut s.difference, &mut s.difference_last);
+        network.differences(&s.z, &mut s.difference);
+
+        // Flows, every edge by itself.
+        let (z, difference, last) = (&s.z, &s.difference, &s.difference_last);
+        let graph = network.graph();
+        s.flow.values_mut()
+            .par_chunks_exact_mut(d)
+            .zip(s.mixed.values_mut().par_chunks_exact_mut(d))
+            .with_min_len(min_rows(d))
+            .enumerate()
+            .for_each(|(e, (flow, mixed))| {
+                let (i, j) = graph.edges()[e];
+                let (weight, smoothness) = (self.weights[e], s.smoothness_edge[e]);
+                let (d, last, ends) = (difference.row(e), last.row(e), (z.row(i), z.row(j)));
+                arch.dispatch(#[inline(always)] || {
+                    if fused {
+                        self.edge::<true>(weight, smoothness, clock, d, last, ends, flow, mixed);
+                    } else {
+                        self.edge::<false>(weight, smoothness, clock, d, last, ends, flow, mixed);
+                    }
+                });
+            });
+
+        // y⁺ = y + ΣF, x⁺ = z − ΣCw(z_i − z_j)
+        s.y_last.copy_from(&s.y);
+        add_flows(graph, &s.flow, &mut s.y);
+        s.mixed.values_mut().iter_mut().for_each(|m| *m = -*m);
+        std::mem::swap(&mut s.x_older, &mut s.x_last);
+        std::mem::swap(&mut s.x_last, &mut s.x);
+        s.x.copy_from(&s.z);
+        add_flows(graph, &s.mixed, &mut s.x);
+        s.k += 1;
+    }
+
+    fn iterate<'s>(&self, s: &'s State) -> &'s Field {
+        &s.x
+    }
+
+    fn dual<'s>(&self, s: &'s State) -> Option<&'s Field> {
+        Some(&s.y)
+    }
+}
+
+/// Rows that one task should take at least, so that waking a worker pays.
+fn min_rows(dimension: usize) -> usize {
+    512usize.div_ceil(dimension).max(1)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_fma() -> bool {
+    std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx2")
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn has_fma() -> bool {
+    false
+}

@@ -1,0 +1,489 @@
+//! Algorithms as written in RON, and how they are put to work on a problem and a graph.
+//!
+//! `ProxEd`, `ProxEd(step: 0.03)`, `Rule("models/lasso/rule.ron")`. A step that is not given comes from theory.
+
+use super::{Constants, FrozenRule, RuleError, Shared, SharedRule, Structure, milodo::MilodoRule};
+use crate::algorithm::{Abc, AbcKind, Dapg, FastMix, Nids, Odapg, Process, ProxDgd, start};
+use crate::graph::{Graph, GraphError, Mixing, MixingKind};
+use crate::network::Network;
+use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Why an algorithm could not be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum AlgorithmError {
+    /// An option outside its range.
+    #[error("{algorithm}: {option} is {found}, expected {expected}")]
+    Option {
+        /// The algorithm's name.
+        algorithm: String,
+        /// The option's name in RON.
+        option: &'static str,
+        /// The value given.
+        found: f64,
+        /// The range allowed.
+        expected: &'static str,
+    },
+    /// The mixing matrix could not be analysed.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The rule file was refused.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The rule does not fit the problem or the graph.
+    #[error("{rule}: {reason}")]
+    Misfit {
+        /// The rule.
+        rule: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Problem and graph disagree.
+    #[error("the problem has {problem} agents, the graph {graph}")]
+    Agents {
+        /// Agents of the problem.
+        problem: usize,
+        /// Agents of the graph.
+        graph: usize,
+    },
+}
+
+/// An algorithm as written in RON. Steps are absolute; without one, theory's is taken (see [`AlgorithmSpec::step_origin`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum AlgorithmSpec {
+    /// Decentralized proximal gradient descent (biased).
+    ProxDgd {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// PG-EXTRA.
+    PgExtra {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// NIDS; `step` multiplies `1/L_i`.
+    Nids {
+        /// `α_i L_i`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Exact Diffusion with prox.
+    ProxEd {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// ATC gradient tracking with prox.
+    ProxAtc {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Semi-ATC gradient tracking (NEXT).
+    SemiAtc {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// DIGing.
+    Diging {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Linearized ADMM with prox.
+    Dlm {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `αρ`, in units of `1/(2(1 + d_max))`
+        #[serde(default)]
+        penalty: Option<f64>,
+    },
+    /// Decentralized accelerated proximal gradient.
+    Dapg {
+        /// `η`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `a`; the momentum is `(1−a)/(1+a)`.
+        #[serde(default)]
+        a: Option<f64>,
+        /// Rounds of each FastMix.
+        #[serde(default)]
+        mixings: Option<usize>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Optimal decentralized accelerated proximal gradient.
+    Odapg {
+        /// `η`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `τ`
+        #[serde(default)]
+        tau: Option<f64>,
+        /// Rounds of each FastMix.
+        #[serde(default)]
+        mixings: Option<usize>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// `shared` without networks.
+    Constants {
+        /// `P L_i`
+        #[serde(default)]
+        primal: Option<f64>,
+        /// `β`
+        #[serde(default)]
+        momentum: Option<f64>,
+        /// `δ`
+        #[serde(default)]
+        gradient_difference: Option<f64>,
+        /// `γ`
+        #[serde(default)]
+        extrapolation: Option<f64>,
+        /// `S`
+        #[serde(default)]
+        dual: Option<f64>,
+        /// `C`
+        #[serde(default)]
+        mixing: Option<f64>,
+        /// `θ`
+        #[serde(default)]
+        memory: Option<f64>,
+    },
+    /// A frozen rule.
+    Rule(PathBuf),
+}
+
+/// A malformed RON text.
+#[derive(Debug, thiserror::Error)]
+#[error("{origin}:{line}:{column}: {reason} in `{excerpt}`")]
+pub struct SpecError {
+    /// What was parsed: an option or a file.
+    pub origin: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// What the parser expected.
+    pub reason: String,
+    /// The line itself, shortened.
+    pub excerpt: String,
+}
+
+/// Parses RON text of any kind; `origin` names where it comes from.
+///
+/// # Errors
+/// Line, column and what was expected.
+pub fn parse_ron<T: serde::de::DeserializeOwned>(origin: &str, text: &str) -> Result<T, SpecError> {
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    options.from_str(text).map_err(|e: ron::error::SpannedError| {
+        let line = e.span.start.line;
+        let excerpt: String = text.lines().nth(line.saturating_sub(1)).unwrap_or("").trim().chars().take(80).collect();
+        SpecError {
+            origin: origin.into(),
+            line,
+            column: e.span.start.col,
+            reason: e.code.to_string(),
+            excerpt,
+        }
+    })
+}
+
+impl AlgorithmSpec {
+    /// Parses an algorithm; a bare name is the name with all options left out.
+    ///
+    /// # Errors
+    /// Line, column and what was expected.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, SpecError> {
+        let bare = text.trim();
+        let is_name = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_name && bare != "Rule" {
+            parse_ron(origin, &format!("{bare}()"))
+        } else {
+            parse_ron(origin, text)
+        }
+    }
+
+    /// The handcrafted methods with all options left out, in the order of reports.
+    pub fn handcrafted() -> Vec<Self> {
+        ["ProxDgd", "PgExtra", "Nids", "ProxEd", "ProxAtc", "SemiAtc", "Diging", "Dlm", "Dapg", "Odapg"]
+            .iter()
+            .filter_map(|name| Self::parse("handcrafted", name).ok())
+            .collect()
+    }
+
+    /// The name without options; a rule is named by its file's folder or stem.
+    pub fn name(&self) -> String {
+        match self {
+            Self::ProxDgd { .. } => "ProxDgd".into(),
+            Self::PgExtra { .. } => "PgExtra".into(),
+            Self::Nids { .. } => "Nids".into(),
+            Self::ProxEd { .. } => "ProxEd".into(),
+            Self::ProxAtc { .. } => "ProxAtc".into(),
+            Self::SemiAtc { .. } => "SemiAtc".into(),
+            Self::Diging { .. } => "Diging".into(),
+            Self::Dlm { .. } => "Dlm".into(),
+            Self::Dapg { .. } => "Dapg".into(),
+            Self::Odapg { .. } => "Odapg".into(),
+            Self::Constants { .. } => "Constants".into(),
+            Self::Rule(path) => {
+                let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                let parent = path.parent().and_then(|p| p.file_name()).map(|s| s.to_string_lossy().into_owned());
+                match parent {
+                    Some(folder) if stem == "rule" => folder,
+                    _ => stem,
+                }
+            }
+        }
+    }
+
+    /// Where the step comes from: `"given"`, `"theory"`, or `"learned"` for a rule.
+    pub fn step_origin(&self) -> &'static str {
+        let of = |step: &Option<f64>| if step.is_some() { "given" } else { "theory" };
+        match self {
+            Self::ProxDgd { step, .. } | Self::PgExtra { step, .. } | Self::Nids { step, .. } | Self::ProxEd { step, .. }
+            | Self::ProxAtc { step, .. } | Self::SemiAtc { step, .. } | Self::Diging { step, .. } | Self::Dlm { step, .. }
+            | Self::Dapg { step, .. } | Self::Odapg { step, .. } => of(step),
+            Self::Constants { primal, .. } => if primal.is_some() { "given" } else { "default" },
+            Self::Rule(_) => "learned",
+        }
+    }
+
+    /// Whether the method's limit is the optimum; only Prox-DGD's is not.
+    pub fn is_exact(&self) -> bool {
+        !matches!(self, Self::ProxDgd { .. })
+    }
+
+    /// Starts the algorithm on a problem.
+    ///
+    /// # Errors
+    /// An option outside its range, a rule file that was refused or does not fit, another number of agents than the graph's.
+    pub fn start(&self, problem: &Problem, network: &mut Network) -> Result<Box<dyn Process>, AlgorithmError> {
+        let graph = network.graph();
+        if problem.agents() != graph.agents() {
+            return Err(AlgorithmError::Agents {
+                problem: problem.agents(),
+                graph: graph.agents(),
+            });
+        }
+        let positive = |option: &'static str, value: f64| -> Result<f64, AlgorithmError> {
+            if value.is_finite() && value > 0.0 {
+                Ok(value)
+            } else {
+                Err(self.out_of_range(option, value, "a finite number > 0"))
+            }
+        };
+        let l = problem.smoothness_max();
+        // α = factor/L where none is given.
+        let step_or = |step: Option<f64>, factor: f64| positive("step", step.unwrap_or(factor / l));
+        let abc = |kind, step: Option<f64>, factor: f64, mixing: MixingKind, network: &mut Network| {
+            let mixing = Mixing::new(graph, mixing);
+            let rule = Abc::new(kind, step_or(step, factor)?, mixing.edge_weights());
+            Ok(start(rule, problem, network))
+        };
+        match *self {
+            Self::ProxDgd { step, mixing } => {
+                // Stable up to (1 + λ_min(W))/L.
+                let m = Mixing::new(graph, mixing);
+                let factor = (1.0 + m.spectrum(graph)?.lambda_min).max(0.1);
+                Ok(start(ProxDgd::new(step_or(step, factor)?, m.edge_weights()), problem, network))
+            }
+            Self::ProxEd { step, mixing } => abc(AbcKind::ProxEd, step, 1.0, mixing, network),
+            Self::PgExtra { step, mixing } => abc(AbcKind::PgExtra, step, 1.0, mixing, network),
+            Self::ProxAtc { step, mixing } => abc(AbcKind::ProxAtc, step, 1.0, mixing, network),
+            Self::SemiAtc { step, mixing } => abc(AbcKind::SemiAtc, step, 1.0, mixing, network),
+            Self::Diging { step, mixing } => abc(AbcKind::Diging, step, 0.5, mixing, network),
+            Self::Dlm { step, penalty } => {
+                let largest = (0..graph.agents()).map(|i| graph.degree(i)).max().unwrap_or(0);
+                let unit = 0.5 / (1.0 + largest as f64);
+                let weight = positive("penalty", penalty.unwrap_or(1.0))? * unit;
+                let weights = vec![weight; graph.edges().len()];
+                Ok(start(Abc::new(AbcKind::Dlm, step_or(step, 1.0)?, &weights), problem, network))
+            }
+            Self::Nids { step, mixing } => {
+                let factor = positive("step", step.unwrap_or(1.0))?;
+                // An agent without curvature has no step of its own: it takes the largest L's.
+                let steps = (0..problem.agents())
+                    .map(|i| problem.smoothness(i))
+                    .map(|li| factor / if li > 0.0 { li } else { l })
+                    .collect();
+                let mixing = Mixing::new(graph, mixing);
+                Ok(start(Nids::new(steps, mixing.edge_weights()), problem, network))
+            }
+            Self::Dapg { step, a, mixings, mixing } => {
+                let step = step_or(step, 0.5)?;
+                // Theory's a = √(μη) where r is strongly convex; else a value that is safe in practice.
+                let mu = problem.regularizer().l2;
+                let a = a.unwrap_or(if mu > 0.0 { (mu * step).sqrt().min(1.0) } else { 0.15 });
+                if !(a > 0.0 && a <= 1.0) {
+                    return Err(self.out_of_range("a", a, "a number in (0, 1]"));
+                }
+                let fast_mix = self.fast_mix(graph, mixings, mixing)?;
+                Ok(start(Dapg { step, a, fast_mix }, problem, network))
+            }
+            Self::Odapg { step, tau, mixings, mixing } => {
+                let tau = tau.unwrap_or(0.3);
+                if !(tau > 0.0 && tau <= 1.0) {
+                    return Err(self.out_of_range("tau", tau, "a number in (0, 1]"));
+                }
+                let step = step_or(step, 0.5 / tau)?;
+                let fast_mix = self.fast_mix(graph, mixings, mixing)?;
+                Ok(start(Odapg { step, tau, fast_mix }, problem, network))
+            }
+            Self::Constants { .. } => {
+                let shared = Shared::constant(self.constants().unwrap_or_default());
+                shared.check().map_err(|reason| AlgorithmError::Misfit { rule: self.name(), reason })?;
+                Ok(start(SharedRule::new(shared, graph)?, problem, network))
+            }
+            Self::Rule(ref path) => {
+                let rule = FrozenRule::read(path)?;
+                for note in rule.outside_envelope(problem.agents(), problem.dimension()) {
+                    tracing::warn!("{}: outside the trained envelope: {note}", path.display());
+                }
+                start_frozen(&path.display().to_string(), rule.structure, problem, network)
+            }
+        }
+    }
+
+    /// The constants of `Constants(…)`, defaults filled in.
+    pub fn constants(&self) -> Option<Constants> {
+        let &Self::Constants { primal, momentum, gradient_difference, extrapolation, dual, mixing, memory } = self else {
+            return None;
+        };
+        let d = Constants::default();
+        Some(Constants {
+            primal: primal.unwrap_or(d.primal),
+            momentum: momentum.unwrap_or(d.momentum),
+            gradient_difference: gradient_difference.unwrap_or(d.gradient_difference),
+            extrapolation: extrapolation.unwrap_or(d.extrapolation),
+            dual: dual.unwrap_or(d.dual),
+            mixing: mixing.unwrap_or(d.mixing),
+            memory: memory.unwrap_or(d.memory),
+        })
+    }
+
+    fn out_of_range(&self, option: &'static str, found: f64, expected: &'static str) -> AlgorithmError {
+        AlgorithmError::Option {
+            algorithm: self.name(),
+            option,
+            found,
+            expected,
+        }
+    }
+
+    fn fast_mix(&self, graph: &Graph, mixings: Option<usize>, kind: MixingKind) -> Result<FastMix, AlgorithmError> {
+        let mixings = mixings.unwrap_or(1);
+        if mixings == 0 {
+            return Err(self.out_of_range("mixings", 0.0, "at least 1"));
+        }
+        let mixing = Mixing::new(graph, kind);
+        Ok(FastMix::new(mixing.spectrum(graph)?.sigma, mixings, mixing.edge_weights()))
+    }
+}
+
+/// Starts a rule that is already in memory; `name` is for messages.
+///
+/// # Errors
+/// A `milodo` rule on another graph than its own.
+pub fn start_frozen(
+    name: &str, structure: Structure, problem: &Problem, network: &mut Network,
+) -> Result<Box<dyn Process>, AlgorithmError> {
+    let graph = network.graph();
+    match structure {
+        Structure::Shared(shared) => Ok(start(SharedRule::new(shared, graph)?, problem, network)),
+        Structure::Milodo(milodo) => {
+            let rule = MilodoRule::new(milodo, graph)
+                .map_err(|reason| AlgorithmError::Misfit { rule: name.into(), reason })?;
+            Ok(start(rule, problem, network))
+        }
+    }
+}
+
+impl std::fmt::Display for AlgorithmSpec {
+    /// As typed in RON, options that were left out left out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut options: Vec<String> = Vec::new();
+        let mut push = |name: &str, value: Option<f64>| {
+            if let Some(v) = value {
+                options.push(format!("{name}: {}", significant(v)));
+            }
+        };
+        let mut kind = MixingKind::default();
+        match self {
+            Self::Rule(path) => return write!(f, "Rule(\"{}\")", path.display()),
+            Self::ProxDgd { step, mixing } | Self::PgExtra { step, mixing } | Self::Nids { step, mixing }
+            | Self::ProxEd { step, mixing } | Self::ProxAtc { step, mixing } | Self::SemiAtc { step, mixing }
+            | Self::Diging { step, mixing } => {
+                push("step", *step);
+                kind = *mixing;
+            }
+            Self::Dlm { step, penalty } => {
+                push("step", *step);
+                push("penalty", *penalty);
+            }
+            Self::Dapg { step, a, mixings, mixing } => {
+                push("step", *step);
+                push("a", *a);
+                push("mixings", mixings.map(|m| m as f64));
+                kind = *mixing;
+            }
+            Self::Odapg { step, tau, mixings, mixing } => {
+                push("step", *step);
+                push("tau", *tau);
+                push("mixings", mixings.map(|m| m as f64));
+                kind = *mixing;
+            }
+            Self::Constants { primal, momentum, gradient_difference, extrapolation, dual, mixing, memory } => {
+                push("primal", *primal);
+                push("momentum", *momentum);
+                push("gradient_difference", *gradient_difference);
+                push("extrapolation", *extrapolation);
+                push("dual", *dual);
+                push("mixing", *mixing);
+                push("memory", *memory);
+            }
+        }
+        if kind != MixingKind::default() {
+            options.push(format!("mixing: {kind:?}"));
+        }
+        if options.is_empty() {
+            write!(f, "{}", self.name())
+        } else {
+            write!(f, "{}({})", self.name(), options.join(", "))
+        }
+    }
+}
+
+/// Four significant digits, as short as possible.
+fn significant(v: f64) -> String {
+    format!("{v:.3e}").parse::<f64>().map_or_else(|_| v.to_string(), |v| v.to_string())
+}

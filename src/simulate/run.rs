@@ -1,0 +1,228 @@
+//! The loop: step, and now and then measure, outside the clock.
+//!
+//! The optimality gap is `(F(x̄) − F*)/|F*|` (absolute where `F* = 0`), measured after every iteration up to 1,000 and then
+//! each time the iteration count has grown by 1 %; consensus error, dual drift and the worst agent's gap about twenty times
+//! per decade. The clock runs only during steps.
+
+use crate::algorithm::Process;
+use crate::network::Network;
+use crate::problem::{Optimum, Problem};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+/// How a run ended; never an error, never hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// The last gap is at or below the tolerance.
+    Converged,
+    /// All steps were made, and the gap was still falling.
+    HorizonReached,
+    /// The iterates left every bound, noticed at this iteration.
+    Diverged {
+        /// The iteration.
+        step: u64,
+    },
+    /// All steps were made; the gap stopped falling above the tolerance.
+    Stalled,
+    /// The user stopped the run; everything up to there is reported.
+    Interrupted,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Diverged { step } => write!(f, "Diverged at iteration {step}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// What to run and when to stop.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Iterations.
+    pub steps: u64,
+    /// Stop when this many rounds have been used, if given.
+    pub rounds: Option<u64>,
+    /// Stop as soon as the gap is at or below this, if given.
+    pub until: Option<f64>,
+    /// A final gap at or below this (or below the certificate) counts as converged.
+    pub tolerance: f64,
+    /// Gaps whose first round is recorded.
+    pub targets: Vec<f64>,
+}
+
+/// The gaps that reports speak of.
+pub const TARGETS: [f64; 6] = [1e-1, 1e-3, 1e-6, 1e-8, 1e-10, 1e-12];
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            steps: 1_000,
+            rounds: None,
+            until: None,
+            tolerance: 1e-10,
+            targets: TARGETS.to_vec(),
+        }
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Iterations made.
+    pub iteration: u64,
+    /// Rounds of communication used.
+    pub rounds: u64,
+    /// d-vectors sent over each directed edge.
+    pub vectors_per_edge: u64,
+    /// Numbers sent over all directed edges together.
+    pub floats_sent: u64,
+    /// Seconds spent in steps.
+    pub seconds: f64,
+    /// `F(x̄)`
+    pub objective: f64,
+    /// `(F(x̄) − F*)/|F*|`
+    pub gap: f64,
+    /// The same for the worst agent's own `x_i`; only where the sparse metrics were taken.
+    pub worst_gap: Option<f64>,
+    /// `‖X − 1x̄‖/√n`; only where the sparse metrics were taken.
+    pub consensus_error: Option<f64>,
+    /// Largest `|Σ_i y_i|` over coordinates; only where the sparse metrics were taken, `None` without a dual.
+    pub dual_drift: Option<f64>,
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// How it ended.
+    pub status: Status,
+    /// All measurements, the start first, the end last.
+    pub samples: Vec<Sample>,
+    /// For every target: rounds at the first measurement at or below it.
+    pub rounds_to: Vec<(f64, Option<u64>)>,
+    /// Certificate of the gap: `(F(x*) − F*)/|F*|` is at most this.
+    pub gap_certificate: f64,
+    /// Gradient evaluations of one agent.
+    pub gradient_evaluations: u64,
+}
+
+impl Trace {
+    /// The last measurement.
+    pub fn last(&self) -> &Sample {
+        &self.samples[self.samples.len() - 1]
+    }
+
+    /// Rounds to `target`, `None` if it was not reached (or not watched).
+    pub fn rounds_to(&self, target: f64) -> Option<u64> {
+        self.rounds_to.iter().find(|(t, _)| *t == target).and_then(|(_, r)| *r)
+    }
+}
+
+/// `F*` is the unit of gaps unless it is zero to rounding of `F(0)`.
+fn unit(optimum: f64, start: f64) -> f64 {
+    if optimum.abs() > 1e-13 * start.abs() { optimum.abs() } else { 1.0 }
+}
+
+/// Runs `process`; `observe` sees every measurement and stops the run by returning `false`.
+pub fn simulate(
+    process: &mut dyn Process,
+    problem: &Problem,
+    network: &mut Network,
+    optimum: &Optimum,
+    options: &Options,
+    mut observe: impl FnMut(&Sample) -> bool,
+) -> Trace {
+    let start = problem.objective(&process.iterate().mean());
+    let unit = unit(optimum.objective, start);
+    let gap_certificate = optimum.certificate / unit;
+    let mut clock = Duration::ZERO;
+    let measure = |process: &dyn Process, network: &Network, iteration: u64, clock: Duration, sparse: bool| {
+        let x = process.iterate();
+        let objective = problem.objective(&x.mean());
+        let bill = network.bill();
+        let gap = |f: f64| (f - optimum.objective) / unit;
+        Sample {
+            iteration,
+            rounds: bill.rounds,
+            vectors_per_edge: bill.vectors_per_edge,
+            floats_sent: bill.floats,
+            seconds: clock.as_secs_f64(),
+            objective,
+            gap: gap(objective),
+            worst_gap: sparse.then(|| {
+                (0..x.rows()).map(|i| gap(problem.objective(x.row(i)))).fold(f64::NEG_INFINITY, |a, b| if b.is_nan() { b } else { a.max(b) })
+            }),
+            consensus_error: sparse.then(|| x.consensus_error()),
+            dual_drift: process.dual().filter(|_| sparse).map(|y| y.sum_drift()),
+        }
+    };
+
+    let mut samples = vec![measure(process, network, 0, clock, true)];
+    let mut rounds_to: Vec<(f64, Option<u64>)> = options.targets.iter().map(|t| (*t, None)).collect();
+    let (mut next, mut next_sparse) = (1, 1);
+    let mut status = None;
+    let mut k = 0;
+    while k < options.steps && status.is_none() {
+        let before = Instant::now();
+        process.step(problem, network);
+        clock += before.elapsed();
+        k += 1;
+        let out_of_rounds = options.rounds.is_some_and(|r| network.bill().rounds >= r);
+        let end = k == options.steps || out_of_rounds;
+        if k < next && !end {
+            continue;
+        }
+        next = k + 1 + if k >= 1_000 { k / 100 } else { 0 };
+        let sparse = k >= next_sparse || end;
+        if sparse {
+            next_sparse = k + 1 + k / 8;
+        }
+        let sample = measure(process, network, k, clock, sparse);
+        samples.push(sample);
+        for (target, rounds) in &mut rounds_to {
+            if rounds.is_none() && sample.gap <= *target {
+                *rounds = Some(sample.rounds);
+            }
+        }
+        let lost = !sample.gap.is_finite() || sample.objective.abs() > 1e6 * (start.abs() + unit);
+        if lost {
+            status = Some(Status::Diverged { step: k });
+        } else if !observe(&sample) {
+            status = Some(Status::Interrupted);
+        } else if options.until.is_some_and(|u| sample.gap <= u) {
+            status = Some(Status::Converged);
+        } else if out_of_rounds {
+            break;
+        }
+    }
+    // A run that was stopped between two sparse measurements still ends with a full one.
+    if let Some(last) = samples.last_mut()
+        && last.consensus_error.is_none()
+    {
+        *last = measure(process, network, k, clock, true);
+    }
+    let status = status.unwrap_or_else(|| final_status(&samples, options.tolerance.max(gap_certificate)));
+    Trace {
+        status,
+        samples,
+        rounds_to,
+        gap_certificate,
+        gradient_evaluations: k,
+    }
+}
+
+/// Converged, stalled (the second half of the iterations gained less than 1 %) or still falling.
+fn final_status(samples: &[Sample], tolerance: f64) -> Status {
+    let last = &samples[samples.len() - 1];
+    if last.gap <= tolerance {
+        return Status::Converged;
+    }
+    let best = |range: &[Sample]| range.iter().map(|s| s.gap).fold(f64::INFINITY, f64::min);
+    let half = samples.partition_point(|s| 2 * s.iteration < last.iteration);
+    if last.iteration >= 10 && best(&samples[half..]) > 0.99 * best(&samples[..half]) {
+        Status::Stalled
+    } else {
+        Status::HorizonReached
+    }
+}

@@ -1,0 +1,217 @@
+//! Checkpoints: everything that training needs to continue bit for bit, written at the border between two batches.
+//!
+//! ```text
+//! checkpoints/NAME/
+//!   recipe.ron        what is trained on what
+//!   progress.ron      the position, and which burnpack files belong to it; written last, atomically
+//!   rule-N.bpk  first-N.bpk  second-N.bpk     parameters and Adam's two moments after batch N
+//!   best.ron          the best rule so far, frozen
+//!   tensorboard/      event files
+//! ```
+//! Every random draw is keyed by the batch's number, so there is no generator state to save.
+
+use super::parameters;
+use super::recipe::Recipe;
+use super::trainer::TrainError;
+use crate::files::{FileError, read_text, write_atomic};
+use crate::rule::parse_ron;
+use burn::module::Module;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// Position in the curriculum, and counters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Batches finished.
+    pub batches: u64,
+    /// Meta-steps (windows) made.
+    pub meta_steps: u64,
+    /// Adam's step count.
+    pub adam_steps: u64,
+    /// Windows whose gradient was not finite and was skipped.
+    pub skipped: u64,
+    /// Best validation score so far.
+    pub best_score: Option<f64>,
+    /// Batch after which it was reached.
+    pub best_batch: u64,
+    /// Seed in force.
+    pub seed: u64,
+    /// Float type and device trained on.
+    pub device: String,
+}
+
+/// The content of `progress.ron`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ProgressFile {
+    format: u32,
+    recipe_hash: String,
+    position: Position,
+    /// SHA-256 of the three burnpack files.
+    sha256: [String; 3],
+}
+
+/// Adam's moments, in visiting order of the parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// Exponential mean of gradients.
+    pub first: Vec<f64>,
+    /// Exponential mean of squared gradients.
+    pub second: Vec<f64>,
+}
+
+/// A folder of checkpoints.
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The hash that ties checkpoint and rule file to their recipe.
+pub fn recipe_hash(recipe: &Recipe) -> String {
+    sha256(ron::to_string(recipe).unwrap_or_default().as_bytes())
+}
+
+const KINDS: [&str; 3] = ["rule", "first", "second"];
+
+impl Folder {
+    /// The folder at `path`; nothing is created yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// The best rule so far.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.ron")
+    }
+    /// Event files.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+    fn progress(&self) -> PathBuf {
+        self.path.join("progress.ron")
+    }
+    fn pack(&self, kind: &str, batches: u64) -> PathBuf {
+        self.path.join(format!("{kind}-{batches}.bpk"))
+    }
+
+    /// Whether training has been here before.
+    pub fn exists(&self) -> bool {
+        self.progress().exists()
+    }
+
+    /// Removes the checkpoints of an earlier training that starts over, and its event files.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn clear(&self) -> Result<(), TrainError> {
+        let fail = |path: &Path, source| FileError { action: "remove", path: path.into(), source };
+        if !self.path.exists() {
+            return Ok(());
+        }
+        let entries = std::fs::read_dir(&self.path).map_err(|e| fail(&self.path, e))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".bpk") || ["progress.ron", "recipe.ron", "best.ron"].contains(&name.as_str()) {
+                std::fs::remove_file(&path).map_err(|e| fail(&path, e))?;
+            } else if name == "tensorboard" {
+                std::fs::remove_dir_all(&path).map_err(|e| fail(&path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the recipe beside the checkpoints.
+    ///
+    /// # Errors
+    /// An unwritable folder.
+    pub fn write_recipe(&self, recipe: &Recipe) -> Result<(), TrainError> {
+        let text = ron::ser::to_string_pretty(recipe, ron::ser::PrettyConfig::new().depth_limit(3))
+            .map_err(|e| TrainError::Checkpoint { path: self.path.clone(), reason: e.to_string() })?;
+        Ok(write_atomic(&self.path.join("recipe.ron"), text.as_bytes())?)
+    }
+
+    /// Saves parameters, moments and position; the files of the checkpoint before it are removed afterwards.
+    ///
+    /// # Errors
+    /// An unwritable folder; the checkpoint before it is then still whole.
+    pub fn save<M: Module>(&self, module: &M, moments: &Moments, position: &Position, recipe: &Recipe) -> Result<(), TrainError> {
+        let fail = |reason: String| TrainError::Checkpoint { path: self.path.clone(), reason };
+        let modules = [
+            module.clone(),
+            parameters::with_values(module.clone(), &moments.first),
+            parameters::with_values(module.clone(), &moments.second),
+        ];
+        let mut hashes: [String; 3] = Default::default();
+        for ((kind, module), hash) in KINDS.iter().zip(modules).zip(&mut hashes) {
+            let bytes = module.into_record().into_bytes().map_err(|e| fail(e.to_string()))?;
+            *hash = sha256(&bytes);
+            write_atomic(&self.pack(kind, position.batches), &bytes)?;
+        }
+        let file = ProgressFile {
+            format: 1,
+            recipe_hash: recipe_hash(recipe),
+            position: position.clone(),
+            sha256: hashes,
+        };
+        let text = ron::ser::to_string_pretty(&file, Default::default()).map_err(|e| fail(e.to_string()))?;
+        write_atomic(&self.progress(), text.as_bytes())?;
+        for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let current = KINDS.iter().any(|k| name == format!("{k}-{}.bpk", position.batches));
+            if name.ends_with(".bpk") && !current {
+                // A leftover costs only space.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores parameters, moments and position into a module of the same structure.
+    ///
+    /// # Errors
+    /// A missing or damaged file, or a checkpoint of another recipe.
+    pub fn load<M: Module>(&self, module: M, recipe: &Recipe) -> Result<(M, Moments, Position), TrainError> {
+        let fail = |reason: String| TrainError::Checkpoint { path: self.path.clone(), reason };
+        let path = self.progress();
+        let file: ProgressFile = parse_ron(&path.display().to_string(), &read_text(&path)?)?;
+        if file.format != 1 {
+            return Err(fail(format!("checkpoint format {} is unknown, this build reads format 1", file.format)));
+        }
+        if file.recipe_hash != recipe_hash(recipe) {
+            return Err(fail("the checkpoint belongs to another recipe; expected the one that it was started with".into()));
+        }
+        let mut parts = Vec::with_capacity(3);
+        for (kind, expected) in KINDS.iter().zip(&file.sha256) {
+            let path = self.pack(kind, file.position.batches);
+            let bytes = std::fs::read(&path).map_err(|source| FileError { action: "read", path: path.clone(), source })?;
+            if sha256(&bytes) != *expected {
+                return Err(fail(format!("{} is damaged: its SHA-256 is not the one recorded", path.display())));
+            }
+            let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| fail(e.to_string()))?;
+            let restored = module.clone().try_load_record(record).map_err(|e| fail(e.to_string()))?;
+            parts.push(parameters::values(&restored));
+        }
+        let [values, first, second] = [parts.remove(0), parts.remove(0), parts.remove(0)];
+        Ok((parameters::with_values(module, &values), Moments { first, second }, file.position))
+    }
+}
+
+/// Reads the recipe that lies beside a checkpoint.
+///
+/// # Errors
+/// A missing or malformed file.
+pub fn read_recipe(folder: &Path) -> Result<Recipe, TrainError> {
+    let path = folder.join("recipe.ron");
+    Ok(parse_ron(&path.display().to_string(), &read_text(&path)?)?)
+}

@@ -1,0 +1,182 @@
+//! Recipe = graphs × problem families × rule × stages, as written in RON.
+
+use super::meta_loss::MetaLoss;
+use crate::graph::GraphSpec;
+use crate::problem::ProblemSpec;
+use crate::rule::{Constants, shared::Ranges, mlp::MAX_WIDTH};
+use serde::{Deserialize, Serialize};
+
+/// What is trained on what, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The rule.
+    pub rule: RuleRecipe,
+    /// Graphs; every batch draws one. `milodo` takes exactly one.
+    pub graphs: Vec<GraphSpec>,
+    /// Problem families; every batch draws one.
+    pub problems: Vec<ProblemSpec>,
+    /// Meta-loss.
+    #[serde(default)]
+    pub meta_loss: MetaLoss,
+    /// The curriculum, in order.
+    pub stages: Vec<Stage>,
+    /// Largest global norm of a meta-gradient; longer ones are shortened to it.
+    #[serde(default = "default_clip")]
+    pub gradient_clip: f64,
+    /// Weight decay (added to the gradient).
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// How the best rule is chosen.
+    #[serde(default)]
+    pub validation: Validation,
+    /// Seed of everything drawn; `--seed` replaces it.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+fn default_clip() -> f64 {
+    1.0
+}
+fn default_seed() -> u64 {
+    1
+}
+
+/// Which rule, and where it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum RuleRecipe {
+    /// One node and one edge network.
+    Shared {
+        /// Widths of the hidden layers; empty: constants only.
+        #[serde(default = "default_hidden")]
+        hidden: Vec<usize>,
+        /// Where the constants start.
+        #[serde(default)]
+        constants: Constants,
+        /// How far the networks move them.
+        #[serde(default)]
+        ranges: Ranges,
+        /// Full meta-gradient (`true`), or only through the update and not through what the networks see.
+        #[serde(default)]
+        track_features: bool,
+    },
+    /// The published rule, networks per agent.
+    Milodo {
+        /// `P` at the start; `S = 1/(2(deg+1)·step)`, `C = 1/(2(deg+1))`.
+        step: f64,
+    },
+}
+
+fn default_hidden() -> Vec<usize> {
+    vec![16, 16]
+}
+
+/// One stage of the curriculum.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// Steps per truncation window; one meta-step each.
+    pub truncation: usize,
+    /// Steps that a batch is unrolled for.
+    pub horizon: usize,
+    /// Problems per batch.
+    pub batch: usize,
+    /// Batches.
+    pub batches: usize,
+}
+
+/// How the best rule is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validation {
+    /// Problems per (graph, family) pair.
+    pub problems: usize,
+    /// Batches between two validations.
+    pub every: usize,
+    /// Steps, as a multiple of the stage's horizon.
+    pub horizon_factor: usize,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self {
+            problems: 4,
+            every: 10,
+            horizon_factor: 2,
+        }
+    }
+}
+
+impl Recipe {
+    /// Checks every number against its range.
+    ///
+    /// # Errors
+    /// The first that is out of range: name, value, expectation.
+    pub fn check(&self) -> Result<(), String> {
+        let need = |ok: bool, message: String| if ok { Ok(()) } else { Err(message) };
+        need(!self.graphs.is_empty(), "graphs is empty, expected at least one graph".into())?;
+        need(!self.problems.is_empty(), "problems is empty, expected at least one family".into())?;
+        need(!self.stages.is_empty(), "stages is empty, expected at least one stage".into())?;
+        need(
+            self.gradient_clip.is_finite() && self.gradient_clip > 0.0,
+            format!("gradient_clip is {}, expected a finite number > 0", self.gradient_clip),
+        )?;
+        need(
+            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+            format!("weight_decay is {}, expected a finite number ≥ 0", self.weight_decay),
+        )?;
+        let v = &self.validation;
+        need(
+            v.problems > 0 && v.every > 0 && v.horizon_factor > 0,
+            format!("validation is {v:?}, expected numbers ≥ 1"),
+        )?;
+        for (k, s) in self.stages.iter().enumerate() {
+            need(
+                s.learning_rate.is_finite() && s.learning_rate > 0.0,
+                format!("learning_rate of stage {} is {}, expected a finite number > 0", k + 1, s.learning_rate),
+            )?;
+            for (name, value) in [("truncation", s.truncation), ("horizon", s.horizon), ("batch", s.batch), ("batches", s.batches)] {
+                need(value > 0, format!("{name} of stage {} is 0, expected at least 1", k + 1))?;
+            }
+            need(
+                s.truncation <= s.horizon,
+                format!("truncation of stage {} is {}, expected at most its horizon {}", k + 1, s.truncation, s.horizon),
+            )?;
+        }
+        match &self.rule {
+            RuleRecipe::Shared { hidden, .. } => need(
+                hidden.iter().all(|w| (1..=MAX_WIDTH).contains(w)),
+                format!("hidden is {hidden:?}, expected widths from 1 to {MAX_WIDTH}"),
+            ),
+            RuleRecipe::Milodo { step } => {
+                need(step.is_finite() && *step > 0.0, format!("step is {step}, expected a finite number > 0"))?;
+                need(
+                    self.graphs.len() == 1,
+                    format!("milodo is tied to one graph, the recipe names {}", self.graphs.len()),
+                )
+            }
+        }
+    }
+
+    /// Batches of all stages together.
+    pub fn batches(&self) -> u64 {
+        self.stages.iter().map(|s| s.batches as u64).sum()
+    }
+
+    /// The stage that batch number `batch` (from 0) belongs to.
+    pub fn stage(&self, batch: u64) -> Option<(usize, &Stage)> {
+        let mut before = 0;
+        self.stages.iter().enumerate().find(|(_, s)| {
+            before += s.batches as u64;
+            batch < before
+        })
+    }
+
+    /// Longest horizon of all stages.
+    pub fn horizon(&self) -> usize {
+        self.stages.iter().map(|s| s.horizon).max().unwrap_or(1)
+    }
+}

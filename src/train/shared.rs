@@ -1,0 +1,414 @@
+//! The rule `shared` as a Burn module: the twin of [`crate::rule::shared`], tested equal to it. See there for the equations
+//! and the features.
+//!
+//! Features are held `[feature, rows]`, one long row per feature, so that stacking them is a copy and a layer is one
+//! matrix product `[outputs, inputs] × [inputs, rows]`. Features that are equal for all coordinates of an agent or edge enter
+//! the first layer once per agent or edge.
+
+use super::batch::{Batch, Place};
+use crate::rule::features::{EDGE_FEATURES, LOG_FLOOR, NODE_FEATURES, clock, mixing_hardness};
+use crate::rule::mlp::{Linear, Mlp};
+use crate::rule::shared::{Constants, EDGE_OUTPUTS, MEMORY_BOUND, NODE_OUTPUTS, Ranges};
+use crate::rule::{self, Shared};
+use crate::random;
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Tensor, activation};
+use rand_distr::{Distribution, StandardNormal};
+
+/// Features that differ between coordinates; the others are equal for all coordinates of an agent or edge.
+const NODE_ROW_FEATURES: usize = 10;
+const EDGE_ROW_FEATURES: usize = 7;
+/// f32 twin of `features::TINY`: squares must not underflow to a division by zero.
+const TINY: f64 = 1e-30;
+
+/// `W h + b`, `weight`: `[outputs, inputs]`, `bias`: `[outputs, 1]`.
+#[derive(Module, Debug)]
+pub struct Layer {
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<2>>,
+}
+
+/// `shared` with gradients.
+#[derive(Module, Debug)]
+pub struct SharedModule {
+    /// `ln P, β, δ, γ` as `[4, 1]`.
+    node_constants: Param<Tensor<2>>,
+    /// `ln S, C, θ` as `[3, 1]`.
+    edge_constants: Param<Tensor<2>>,
+    node: Vec<Layer>,
+    edge: Vec<Layer>,
+    #[module(skip)]
+    ranges: RangesOf,
+    clock_cap: u32,
+    /// Whether gradients flow through the features (the full meta-gradient) or only through the update.
+    track_features: bool,
+}
+
+/// [`Ranges`] by output.
+#[derive(Clone, Debug)]
+struct RangesOf {
+    all: Ranges,
+    node: [f64; NODE_OUTPUTS],
+    edge: [f64; EDGE_OUTPUTS],
+}
+
+/// What `shared` carries from step to step; tensors `[n·B, d]` and `[E·B, d]`.
+#[derive(Clone, Debug)]
+pub struct SharedState {
+    k: u64,
+    /// The iterate.
+    pub x: Tensor<2>,
+    x_last: Tensor<2>,
+    x_older: Tensor<2>,
+    y: Tensor<2>,
+    y_last: Tensor<2>,
+    g_last: Option<Tensor<2>>,
+    difference_last: Tensor<2>,
+    flow: Tensor<2>,
+    u_last: Option<Tensor<2>>,
+}
+
+fn parameter(values: &[f64], shape: [usize; 2], device: &Device, dtype: DType) -> Param<Tensor<2>> {
+    let place = Place {
+        device: device.clone().autodiff(),
+        dtype,
+    };
+    Param::from_tensor(place.tensor(values.to_vec(), shape))
+}
+
+/// A fresh network: hidden layers He-normal, last layer N(0, 1e-3²), biases zero, so that it starts at the constants.
+fn fresh(inputs: usize, hidden: &[usize], outputs: usize, seed: u64, purpose: &str) -> Mlp {
+    let mut width = inputs;
+    let layers = hidden
+        .iter()
+        .chain(std::iter::once(&outputs))
+        .enumerate()
+        .map(|(k, &next)| {
+            let mut rng = random::stream(seed, purpose, &[k as u64]);
+            let deviation = if k == hidden.len() { 1e-3 } else { (2.0 / width as f64).sqrt() };
+            let mut normal = || {
+                let v: f64 = StandardNormal.sample(&mut rng);
+                (deviation * v) as f32
+            };
+            let layer = Linear {
+                inputs: width,
+                outputs: next,
+                weight: (0..width * next).map(|_| normal()).collect(),
+                bias: vec![0.0; next],
+            };
+            width = next;
+            layer
+        })
+        .collect();
+    Mlp { layers }
+}
+
+/// A rule at initialisation: the constants, and networks that do not move them yet.
+pub fn initial(constants: Constants, ranges: Ranges, hidden: &[usize], clock_cap: u32, seed: u64) -> Shared {
+    Shared {
+        constants,
+        ranges,
+        node: Some(fresh(NODE_FEATURES, hidden, NODE_OUTPUTS, seed, "rule/node")),
+        edge: Some(fresh(EDGE_FEATURES, hidden, EDGE_OUTPUTS, seed, "rule/edge")),
+        clock_cap,
+    }
+}
+
+fn soft(t: Tensor<2>) -> Tensor<2> {
+    t.clone() / (t.abs() + 1.0)
+}
+
+/// Root mean square over coordinates, `[rows, 1]`; the clamp keeps the derivative at zero finite.
+fn rms(t: Tensor<2>) -> Tensor<2> {
+    t.square().mean_dim(1).clamp_min(1e-36).sqrt()
+}
+
+/// `ln((p + tiny)/(q + tiny))` clipped to ±`limit`, scaled to ±1.
+fn log_ratio(p: Tensor<2>, q: Tensor<2>, limit: f64) -> Tensor<2> {
+    (((p + TINY) / (q + TINY)).log().clamp(-limit, limit)) / limit
+}
+
+impl SharedModule {
+    /// The module that continues from `rule`.
+    pub fn new(rule: &Shared, device: &Device, dtype: DType, track_features: bool) -> Self {
+        let layers = |mlp: &Option<Mlp>| -> Vec<Layer> {
+            let wide = |v: &[f32]| v.iter().map(|w| f64::from(*w)).collect::<Vec<_>>();
+            mlp.iter()
+                .flat_map(|m| &m.layers)
+                .map(|l| Layer {
+                    weight: parameter(&wide(&l.weight), [l.outputs, l.inputs], device, dtype),
+                    bias: parameter(&wide(&l.bias), [l.outputs, 1], device, dtype),
+                })
+                .collect()
+        };
+        let c = &rule.constants;
+        let r = rule.ranges;
+        Self {
+            node_constants: parameter(
+                &[c.primal.ln(), c.momentum, c.gradient_difference, c.extrapolation],
+                [NODE_OUTPUTS, 1], device, dtype,
+            ),
+            edge_constants: parameter(&[c.dual.ln(), c.mixing, c.memory], [EDGE_OUTPUTS, 1], device, dtype),
+            node: layers(&rule.node),
+            edge: layers(&rule.edge),
+            ranges: RangesOf {
+                all: r,
+                node: [r.primal, r.momentum, r.gradient_difference, r.extrapolation],
+                edge: [r.dual, r.mixing, r.memory],
+            },
+            clock_cap: rule.clock_cap,
+            track_features,
+        }
+    }
+
+    /// The frozen twin.
+    pub fn to_shared(&self) -> Shared {
+        let host = |p: &Param<Tensor<2>>| super::parameters::values(&Single { p: p.clone() });
+        let mlp = |layers: &[Layer]| -> Option<Mlp> {
+            let narrow = |v: Vec<f64>| v.into_iter().map(|w| w as f32).collect::<Vec<_>>();
+            let layers: Vec<Linear> = layers
+                .iter()
+                .map(|l| {
+                    let [outputs, inputs] = l.weight.val().dims();
+                    Linear {
+                        inputs,
+                        outputs,
+                        weight: narrow(host(&l.weight)),
+                        bias: narrow(host(&l.bias)),
+                    }
+                })
+                .collect();
+            (!layers.is_empty()).then_some(Mlp { layers })
+        };
+        let (n, e) = (host(&self.node_constants), host(&self.edge_constants));
+        Shared {
+            constants: Constants {
+                primal: n[0].exp(),
+                momentum: n[1],
+                gradient_difference: n[2],
+                extrapolation: n[3],
+                dual: e[0].exp(),
+                mixing: e[1].max(0.0),
+                memory: e[2].clamp(-MEMORY_BOUND, MEMORY_BOUND),
+            },
+            ranges: self.ranges.all,
+            node: mlp(&self.node),
+            edge: mlp(&self.edge),
+            clock_cap: self.clock_cap,
+        }
+    }
+
+    /// The state before the first step.
+    pub fn start(&self, batch: &Batch) -> SharedState {
+        let (n, e, d) = (batch.agents * batch.problems, batch.edge_scale.dims()[0], batch.dimension);
+        let node = || batch.place.zeros([n, d]);
+        let edge = || batch.place.zeros([e, d]);
+        SharedState {
+            k: 0,
+            x: node(),
+            x_last: node(),
+            x_older: node(),
+            y: node(),
+            y_last: node(),
+            g_last: None,
+            difference_last: edge(),
+            flow: edge(),
+            u_last: None,
+        }
+    }
+
+    /// Coefficients of a network: `constant + range · tanh(output)`, one `[rows, d]` tensor per output.
+    ///
+    /// `per_row`: features that differ between coordinates, `[rows, d]` each; `per_item`: the others, `[rows, 1]` each.
+    fn coefficients<const O: usize>(
+        layers: &[Layer], constants: Tensor<2>, ranges: &[f64; O], per_row: Vec<Tensor<2>>, per_item: Vec<Tensor<2>>,
+    ) -> [Tensor<2>; O] {
+        let constant = |o: usize| constants.clone().slice([o..o + 1, 0..1]);
+        if layers.is_empty() {
+            return std::array::from_fn(constant);
+        }
+        let [rows, d] = per_row[0].dims();
+        let (f_row, f_item) = (per_row.len(), per_item.len());
+        let first = &layers[0];
+        let weight = first.weight.val();
+        let outputs = weight.dims()[0];
+        let by_row: Tensor<2> = Tensor::cat(per_row.into_iter().map(|t| t.reshape([1, rows * d])).collect(), 0);
+        let by_item: Tensor<2> = Tensor::cat(per_item.into_iter().map(|t| t.reshape([1, rows])).collect(), 0);
+        let a = weight.clone().slice([0..outputs, 0..f_row]).matmul(by_row).reshape([outputs, rows, d]);
+        let b = weight.slice([0..outputs, f_row..f_row + f_item]).matmul(by_item) + first.bias.val();
+        let mut h = (a + b.reshape([outputs, rows, 1])).reshape([outputs, rows * d]);
+        for layer in &layers[1..] {
+            h = layer.weight.val().matmul(activation::relu(h)) + layer.bias.val();
+        }
+        let h = h.tanh();
+        std::array::from_fn(|o| {
+            let moved = h.clone().slice([o..o + 1, 0..rows * d]).reshape([rows, d]) * ranges[o];
+            moved + constant(o)
+        })
+    }
+
+    /// One step; the batch's meta-loss is taken at the new `x`.
+    pub fn step(&self, batch: &Batch, s: SharedState) -> SharedState {
+        let observe = |t: &Tensor<2>| if self.track_features { t.clone() } else { t.clone().detach() };
+        let (n, d) = (batch.agents * batch.problems, batch.dimension);
+        let l = batch.smoothness.clone();
+        let time = f64::from(clock(s.k, self.clock_cap.max(1)));
+        let hardness = f64::from(mixing_hardness(batch.spectral_gap));
+        let constant_row = |rows: usize, value: f64| batch.place.zeros([rows, 1]) + value;
+
+        let g = batch.gradient(s.x.clone());
+        let dx = s.x.clone() - s.x_last.clone();
+        let dg = match &s.g_last {
+            Some(last) => g.clone() - last.clone(),
+            None => batch.place.zeros([n, d]),
+        };
+        let dy = s.y.clone() - s.y_last.clone();
+
+        // Node features.
+        let (per_row, per_item, u_rms) = if self.node.is_empty() {
+            (Vec::new(), Vec::new(), None)
+        } else {
+            let (x, g, y) = (observe(&s.x), observe(&g), observe(&s.y));
+            let p = batch.prox(l.clone().recip(), x.clone() - (g + y) / l.clone());
+            let u = (x - p.clone()) * l.clone();
+            let (a, b, c) = (observe(&dx) * l.clone(), observe(&dg), observe(&dy));
+            let (su, sa, sb, sc) = (rms(u.clone()), rms(a.clone()), rms(b.clone()), rms(c.clone()));
+            let inverse = (su.clone() + TINY).recip();
+            let (un, an, bn, cn) = (u.clone() * inverse.clone(), a.clone() * inverse.clone(), b.clone() * inverse.clone(), c * inverse);
+            let own = a.clone() / (sa.clone() + TINY);
+            let sign = an.clone().sign();
+            let before = observe(&s.x_last) - observe(&s.x_older);
+            let cosine = |inner: Tensor<2>, p: &Tensor<2>, q: &Tensor<2>| inner.mean_dim(1) / (p.clone() * q.clone() + TINY);
+            let per_row = vec![
+                soft(un.clone().abs()),
+                soft(sign.clone() * un.clone()),
+                soft(sign.clone() * bn.clone()),
+                soft(sign.clone() * cn),
+                soft(an.clone().abs()),
+                (an.clone() * bn / (an.square() + 1e-12)).clamp(-1.0, 2.0),
+                p.abs().sign(),
+                (un.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
+                (own.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
+                sign * before.sign(),
+            ];
+            let contraction = match &s.u_last {
+                Some(last) => log_ratio(su.clone(), last.clone(), 3.0),
+                None => constant_row(n, 0.0),
+            };
+            let per_item = vec![
+                cosine(a.clone() * b.clone(), &sa, &sb),
+                cosine(a.clone() * b, &sa, &sa),
+                cosine(u * a, &su, &sa),
+                log_ratio(sa, su.clone(), 6.0),
+                log_ratio(sc, su.clone(), 6.0),
+                contraction,
+                constant_row(n, time),
+                constant_row(n, hardness),
+            ];
+            (per_row, per_item, Some(su))
+        };
+        let [ln_p, beta, delta, gamma] =
+            Self::coefficients(&self.node, self.node_constants.val(), &self.ranges.node, per_row, per_item);
+
+        // z_i
+        let p = ln_p.exp() / l;
+        let force = g.clone() + delta * dg + s.y.clone() + gamma * dy;
+        let z = batch.prox(p.clone(), s.x.clone() + beta * dx - p * force);
+
+        // One exchange.
+        let difference = batch.differences(z.clone());
+        let e = difference.dims()[0];
+        let (per_row, per_item) = if self.edge.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            let (dn, last) = (observe(&difference), observe(&s.difference_last));
+            let flow = observe(&s.flow) / batch.edge_smoothness.clone();
+            let (sd, sl, sf) = (rms(dn.clone()), rms(last.clone()), rms(flow.clone()));
+            let support = observe(&z).abs().sign();
+            let both = support.clone().select(0, batch.ends.0.clone()) + support.select(0, batch.ends.1.clone());
+            let dn = dn / (sd.clone() + TINY);
+            let last = last / (sl.clone() + TINY);
+            let flow = flow / (sf.clone() + TINY);
+            let per_row = vec![
+                soft(dn.clone().abs()),
+                soft(dn.clone() * last.clone()),
+                soft(last.abs()),
+                soft(dn.clone().sign() * flow),
+                (dn.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
+                both.clone().clamp_max(1.0),
+                activation::relu(both - 1.0),
+            ];
+            // At the first step there is neither a last difference nor a flow to compare with.
+            let ratios = if s.k == 0 {
+                [constant_row(e, 0.0), constant_row(e, 0.0)]
+            } else {
+                [log_ratio(sd.clone(), sl, 3.0), log_ratio(sf, sd, 6.0)]
+            };
+            let [r1, r2] = ratios;
+            (per_row, vec![r1, r2, constant_row(e, time), constant_row(e, hardness)])
+        };
+        let [ln_s, c, theta] =
+            Self::coefficients(&self.edge, self.edge_constants.val(), &self.ranges.edge, per_row, per_item);
+        let theta = theta.clamp(-MEMORY_BOUND, MEMORY_BOUND);
+        let flow = ln_s.exp() * batch.edge_scale.clone() * difference.clone() + theta * s.flow;
+        let mixed = activation::relu(c) * batch.edge_weight.clone() * difference.clone();
+        SharedState {
+            k: s.k + 1,
+            x: batch.add_flows(z, -mixed),
+            x_older: s.x_last,
+            x_last: s.x,
+            y: batch.add_flows(s.y.clone(), flow.clone()),
+            y_last: s.y,
+            g_last: Some(g),
+            difference_last: difference,
+            flow,
+            u_last: u_rms,
+        }
+    }
+}
+
+/// A parameter wrapped so that it can be visited by itself.
+#[derive(Module, Debug)]
+struct Single {
+    p: Param<Tensor<2>>,
+}
+
+impl SharedState {
+    /// The same state without its history: the end of a truncation window.
+    pub fn detach(self) -> Self {
+        Self {
+            k: self.k,
+            x: self.x.detach(),
+            x_last: self.x_last.detach(),
+            x_older: self.x_older.detach(),
+            y: self.y.detach(),
+            y_last: self.y_last.detach(),
+            g_last: self.g_last.map(Tensor::detach),
+            difference_last: self.difference_last.detach(),
+            flow: self.flow.detach(),
+            u_last: self.u_last.map(Tensor::detach),
+        }
+    }
+}
+
+/// The number of node features that differ between coordinates and the number that do not add up.
+const _: () = assert!(NODE_ROW_FEATURES + 8 == rule::features::NODE_FEATURES && EDGE_ROW_FEATURES + 4 == EDGE_FEATURES);
+
+impl super::unroll::RuleModule for SharedModule {
+    type State = SharedState;
+    fn start(&self, batch: &Batch) -> SharedState {
+        self.start(batch)
+    }
+    fn step(&self, batch: &Batch, state: SharedState) -> SharedState {
+        self.step(batch, state)
+    }
+    fn iterate<'s>(&self, state: &'s SharedState) -> &'s Tensor<2> {
+        &state.x
+    }
+    fn detach(state: SharedState) -> SharedState {
+        state.detach()
+    }
+    fn frozen(&self) -> rule::Structure {
+        rule::Structure::Shared(self.to_shared())
+    }
+}

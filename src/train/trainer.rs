@@ -1,0 +1,409 @@
+//! The training loop: fresh problems → unroll a window → meta-gradient → clip → Adam → next window; now and then validate.
+
+use super::batch::{Batch, Place};
+use super::checkpoint::{Folder, Moments, Position, recipe_hash};
+use super::device::{DeviceError, TrainDevice};
+use super::milodo::MilodoModule;
+use super::parameters;
+use super::recipe::{Recipe, RuleRecipe, Stage};
+use super::shared::{SharedModule, initial};
+use super::unroll::{RuleModule, windows};
+use crate::files::FileError;
+use crate::graph::{Graph, GraphError};
+use crate::network::Network;
+use crate::problem::{Optimum, Problem, ProblemError, ProblemSpec, Role, optimum};
+use crate::random;
+use crate::rule::spec::start_frozen;
+use crate::rule::{AlgorithmError, FrozenRule, Milodo, Provenance, RuleError, SpecError, Structure};
+use crate::simulate::{Options, Status, simulate};
+use burn::tensor::DType;
+use rand::RngExt;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Why training could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A recipe out of range.
+    #[error("recipe: {0}")]
+    Recipe(String),
+    /// A checkpoint that cannot be written or read.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A malformed recipe or progress file.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A problem.
+    #[error(transparent)]
+    Problem(#[from] ProblemError),
+    /// A device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A rule file.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// A rule that does not fit its problems.
+    #[error(transparent)]
+    Algorithm(#[from] AlgorithmError),
+}
+
+/// What an observer sees after every window.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Stage, from 1.
+    pub stage: usize,
+    /// Batches finished, and in all.
+    pub batches: (u64, u64),
+    /// Meta-steps made.
+    pub meta_steps: u64,
+    /// Meta-loss of the window.
+    pub meta_loss: f64,
+    /// Mean `log₁₀` relative gap at the window's end.
+    pub gap: f64,
+    /// Global norm of the meta-gradient before clipping.
+    pub gradient_norm: f64,
+    /// Agent-coordinate-steps per second.
+    pub throughput: f64,
+    /// Windows skipped so far because their gradient was not finite.
+    pub skipped: u64,
+    /// Newest validation: mean `log₁₀` gap, if one was made after this window.
+    pub validation: Option<f64>,
+    /// Best validation so far.
+    pub best: Option<f64>,
+}
+
+/// How training goes.
+pub struct Settings<'a> {
+    /// Checkpoint folder.
+    pub out: &'a Path,
+    /// Continue from the checkpoint there.
+    pub resume: bool,
+    /// The device.
+    pub device: TrainDevice,
+    /// Called after every window; `false` stops: the batch under way is dropped, the checkpoint before it is written.
+    pub observe: &'a mut dyn FnMut(&Progress) -> bool,
+}
+
+/// How training ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whether all stages were finished.
+    pub finished: bool,
+    /// Where it stands.
+    pub position: Position,
+    /// The best rule.
+    pub best: PathBuf,
+}
+
+/// Problems of a chunk: a fixed number, so that results do not depend on the number of threads.
+const CHUNK: usize = 4;
+const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// Score of a validation problem on which the rule diverged.
+const DIVERGED: f64 = 10.0;
+
+/// Trains what the recipe says.
+///
+/// # Errors
+/// A recipe out of range, data that cannot be read, an unwritable folder, a checkpoint that does not fit.
+pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, TrainError> {
+    recipe.check().map_err(TrainError::Recipe)?;
+    let device = settings.device.device.clone();
+    match &recipe.rule {
+        RuleRecipe::Shared { hidden, constants, ranges, track_features } => {
+            let mut start = initial(*constants, *ranges, hidden, recipe.horizon() as u32, recipe.seed);
+            if hidden.is_empty() {
+                (start.node, start.edge) = (None, None);
+            }
+            start.check().map_err(TrainError::Recipe)?;
+            let module = SharedModule::new(&start, &device, DType::F32, *track_features);
+            Trainer::new(recipe, settings, module)?.run()
+        }
+        RuleRecipe::Milodo { step } => {
+            let graph = recipe.graphs[0].build(recipe.seed)?;
+            let start = Milodo::initial(&graph, *step, recipe.seed);
+            let module = MilodoModule::new(&start, &device, DType::F32);
+            Trainer::new(recipe, settings, module)?.run()
+        }
+    }
+}
+
+struct Trainer<'a, M: RuleModule> {
+    recipe: &'a Recipe,
+    settings: Settings<'a>,
+    folder: Folder,
+    graphs: Vec<Graph>,
+    validation: Vec<(usize, Problem, Optimum)>,
+    module: M,
+    values: Vec<f64>,
+    moments: Moments,
+    position: Position,
+}
+
+impl<'a, M: RuleModule> Trainer<'a, M> {
+    fn new(recipe: &'a Recipe, settings: Settings<'a>, module: M) -> Result<Self, TrainError> {
+        let folder = Folder::new(settings.out);
+        let graphs = recipe.graphs.iter().map(|g| g.build(recipe.seed)).collect::<Result<Vec<_>, _>>()?;
+        let mut validation = Vec::new();
+        for (g, graph) in graphs.iter().enumerate() {
+            for family in &recipe.problems {
+                for trial in 0..recipe.validation.problems {
+                    let problem = family.sample(graph.agents(), recipe.seed, Role::Validation, trial as u64)?;
+                    let optimum = optimum::solve(&problem)?;
+                    validation.push((g, problem, optimum));
+                }
+            }
+        }
+        let length = module.num_params();
+        let fresh = || Moments {
+            first: vec![0.0; length],
+            second: vec![0.0; length],
+        };
+        let (module, moments, position) = if settings.resume {
+            folder.load(module, recipe)?
+        } else {
+            folder.clear()?;
+            folder.write_recipe(recipe)?;
+            let position = Position {
+                seed: recipe.seed,
+                device: settings.device.name.clone(),
+                ..Position::default()
+            };
+            folder.save(&module, &fresh(), &position, recipe)?;
+            (module, fresh(), position)
+        };
+        Ok(Self {
+            values: parameters::values(&module),
+            recipe,
+            settings,
+            folder,
+            graphs,
+            validation,
+            module,
+            moments,
+            position,
+        })
+    }
+
+    fn run(mut self) -> Result<Outcome, TrainError> {
+        let total = self.recipe.batches();
+        let mut saved = Instant::now();
+        while let Some((stage_index, stage)) = self.recipe.stage(self.position.batches) {
+            let stage = *stage;
+            // A stopped batch is dropped whole: training continues from its start, as if nothing had happened.
+            let before = (self.values.clone(), self.moments.clone(), self.position.clone());
+            if !self.batch(stage_index, &stage, total)? {
+                (self.values, self.moments, self.position) = before;
+                self.save()?;
+                return Ok(self.outcome(false));
+            }
+            if saved.elapsed() > SAVE_EVERY {
+                self.save()?;
+                saved = Instant::now();
+            }
+        }
+        self.save()?;
+        Ok(self.outcome(true))
+    }
+
+    /// One batch: fresh problems, unrolled window by window. `false` when the observer stopped it.
+    fn batch(&mut self, stage_index: usize, stage: &Stage, total: u64) -> Result<bool, TrainError> {
+        let number = self.position.batches;
+        let (graph, chunks) = self.draw(number, stage)?;
+        let numbers = graph.agents() * chunks.iter().map(|c| c.problems * c.dimension).sum::<usize>();
+        let mut states: Vec<M::State> = chunks.iter().map(|c| self.module.start(c)).collect();
+        let mut done = 0;
+        while done < stage.horizon {
+            let steps = stage.truncation.min(stage.horizon - done);
+            let clock = Instant::now();
+            let parallel = self.settings.device.parallel;
+            let (window, next) = windows(&self.module, &chunks, states, steps, self.recipe.meta_loss, parallel);
+            states = next;
+            done += steps;
+            self.position.meta_steps += 1;
+            let norm = window.gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+            if norm.is_finite() && window.loss.is_finite() {
+                self.adam(&window.gradient, norm, stage.learning_rate);
+                self.module = parameters::with_values(self.module.clone(), &self.values);
+            } else {
+                self.position.skipped += 1;
+            }
+            let throughput = (numbers * steps) as f64 / clock.elapsed().as_secs_f64();
+            let last_window = done >= stage.horizon;
+            let mut validation = None;
+            if last_window {
+                self.position.batches += 1;
+                let end = self.position.batches == total;
+                if self.position.batches.is_multiple_of(self.recipe.validation.every as u64) || end {
+                    validation = Some(self.validate(stage)?);
+                }
+            }
+            let progress = Progress {
+                stage: stage_index + 1,
+                batches: (self.position.batches, total),
+                meta_steps: self.position.meta_steps,
+                meta_loss: window.loss,
+                gap: window.last_gap,
+                gradient_norm: norm,
+                throughput,
+                skipped: self.position.skipped,
+                validation,
+                best: self.position.best_score,
+            };
+            let go_on = (self.settings.observe)(&progress);
+            if !go_on && !last_window {
+                return Ok(false);
+            }
+            if !go_on {
+                // The batch is finished: keep it.
+                self.save()?;
+                return Ok(self.position.batches == total);
+            }
+            // The states of a diverged unroll are of no use to the windows after it.
+            if !window.last_gap.is_finite() {
+                if !last_window {
+                    self.position.batches += 1;
+                }
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The graph and the problems of batch `number`, in chunks.
+    fn draw(&self, number: u64, stage: &Stage) -> Result<(&Graph, Vec<Batch>), TrainError> {
+        let mut rng = random::stream(self.recipe.seed, "train/choice", &[number]);
+        let graph = &self.graphs[rng.random_range(0..self.graphs.len())];
+        let family: &ProblemSpec = &self.recipe.problems[rng.random_range(0..self.recipe.problems.len())];
+        let problems = (0..stage.batch as u64)
+            .into_par_iter()
+            .map(|k| {
+                let trial = number * 1_000_003 + k;
+                let problem = family.sample(graph.agents(), self.recipe.seed, Role::Train, trial)?;
+                let optimum = optimum::solve(&problem)?;
+                Ok((problem, optimum))
+            })
+            .collect::<Result<Vec<_>, TrainError>>()?;
+        let place = Place {
+            device: self.settings.device.device.clone(),
+            dtype: DType::F32,
+        };
+        let size = if self.settings.device.parallel { CHUNK } else { problems.len() };
+        let chunks = problems.chunks(size).map(|c| Batch::new(graph, c, &place)).collect::<Result<_, _>>()?;
+        Ok((graph, chunks))
+    }
+
+    /// Adam (Kingma & Ba 2015) on the clipped gradient, weight decay added to it.
+    fn adam(&mut self, gradient: &[f64], norm: f64, learning_rate: f64) {
+        const BETA: (f64, f64) = (0.9, 0.99);
+        const EPSILON: f64 = 1e-8;
+        self.position.adam_steps += 1;
+        let t = self.position.adam_steps as i32;
+        let scale = (self.recipe.gradient_clip / norm.max(1e-300)).min(1.0);
+        let correction = (1.0 - BETA.0.powi(t), 1.0 - BETA.1.powi(t));
+        let Moments { first, second } = &mut self.moments;
+        for (((value, g), m), v) in self.values.iter_mut().zip(gradient).zip(first).zip(second) {
+            let g = scale * g + self.recipe.weight_decay * *value;
+            // Rounded to f32, as the checkpoint stores them: resuming changes nothing.
+            *m = f64::from((BETA.0 * *m + (1.0 - BETA.0) * g) as f32);
+            *v = f64::from((BETA.1 * *v + (1.0 - BETA.1) * g * g) as f32);
+            let step = learning_rate * (*m / correction.0) / ((*v / correction.1).sqrt() + EPSILON);
+            *value = f64::from((*value - step) as f32);
+        }
+    }
+
+    /// Mean `log₁₀` gap of the frozen rule on the validation problems, over a horizon longer than the stage's, in f64;
+    /// the best rule is written.
+    fn validate(&mut self, stage: &Stage) -> Result<f64, TrainError> {
+        let structure = self.module.frozen();
+        let horizon = (stage.horizon * self.recipe.validation.horizon_factor) as u64;
+        let scores = self
+            .validation
+            .par_iter()
+            .map(|(g, problem, optimum)| score(&structure, &self.graphs[*g], problem, optimum, horizon))
+            .collect::<Result<Vec<f64>, TrainError>>()?;
+        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        // A longer horizon gives other scores: the last stage's validations alone decide, the others hold the place.
+        let first_of_stage = self.position.best_batch < self.stage_start(self.position.batches - 1);
+        if self.position.best_score.is_none_or(|b| mean < b) || first_of_stage {
+            self.position.best_score = Some(mean);
+            self.position.best_batch = self.position.batches;
+            FrozenRule::new(structure, self.provenance(mean)).write(&self.folder.best())?;
+        }
+        Ok(mean)
+    }
+
+    /// First batch of the stage that batch `number` belongs to.
+    fn stage_start(&self, number: u64) -> u64 {
+        let mut start = 0;
+        for s in &self.recipe.stages {
+            if number < start + s.batches as u64 {
+                break;
+            }
+            start += s.batches as u64;
+        }
+        start
+    }
+
+    fn provenance(&self, validation: f64) -> Provenance {
+        let agents = self.graphs.iter().map(Graph::agents);
+        let dimensions = self.validation.iter().map(|(_, p, _)| p.dimension());
+        let range = |v: &mut dyn Iterator<Item = usize>| v.fold((usize::MAX, 0), |(a, b), x| (a.min(x), b.max(x)));
+        Provenance {
+            name: self.folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            recipe_hash: recipe_hash(self.recipe),
+            seed: self.recipe.seed,
+            meta_steps: self.position.meta_steps,
+            horizon: self.recipe.horizon() as u32,
+            graphs: self.recipe.graphs.iter().map(ToString::to_string).collect(),
+            problems: self.recipe.problems.iter().map(ToString::to_string).collect(),
+            agents: range(&mut agents.into_iter()),
+            dimension: range(&mut dimensions.into_iter()),
+            validation: Some(validation),
+            device: self.position.device.clone(),
+        }
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.module = parameters::with_values(self.module.clone(), &self.values);
+        self.folder.save(&self.module, &self.moments, &self.position, self.recipe)
+    }
+
+    fn outcome(self, finished: bool) -> Outcome {
+        Outcome {
+            finished,
+            best: self.folder.best(),
+            position: self.position,
+        }
+    }
+}
+
+/// Mean of `log₁₀` gap at a half, one and… the whole horizon; a diverged run counts as [`DIVERGED`].
+fn score(structure: &Structure, graph: &Graph, problem: &Problem, optimum: &Optimum, horizon: u64) -> Result<f64, TrainError> {
+    let mut network = Network::new(graph);
+    let mut process = start_frozen("rule in training", structure.clone(), problem, &mut network)?;
+    let options = Options {
+        steps: horizon,
+        targets: Vec::new(),
+        ..Options::default()
+    };
+    let trace = simulate(process.as_mut(), problem, &mut network, optimum, &options, |_| true);
+    if matches!(trace.status, Status::Diverged { .. }) {
+        return Ok(DIVERGED);
+    }
+    let log = |gap: f64| gap.max(trace.gap_certificate).max(1e-15).log10();
+    let at = |k: u64| trace.samples.iter().find(|s| s.iteration >= k).map_or(f64::NAN, |s| log(s.gap));
+    let points = [horizon / 4, horizon / 2, horizon];
+    Ok(points.iter().map(|k| at(*k)).sum::<f64>() / 3.0)
+}

@@ -1,0 +1,101 @@
+//! Unrolling: `window` steps from a state, their mean meta-loss, and its gradient by backpropagation through the window.
+//!
+//! A batch is unrolled in chunks of a fixed number of problems, each chunk on a thread of its own where the device allows;
+//! chunk gradients are added in order, so the result does not depend on the number of threads.
+
+use super::batch::Batch;
+use super::meta_loss::MetaLoss;
+use super::parameters;
+use crate::rule::Structure;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+/// A rule as a Burn module that can be unrolled.
+pub trait RuleModule: Module + Send + Sync {
+    /// What the rule carries from step to step.
+    type State: Clone + Send + Sync;
+    /// The state before the first step.
+    fn start(&self, batch: &Batch) -> Self::State;
+    /// One step.
+    fn step(&self, batch: &Batch, state: Self::State) -> Self::State;
+    /// The iterate `[n·B, d]`.
+    fn iterate<'s>(&self, state: &'s Self::State) -> &'s Tensor<2>;
+    /// The state without its history.
+    fn detach(state: Self::State) -> Self::State;
+    /// The frozen twin.
+    fn frozen(&self) -> Structure;
+}
+
+/// What a window gave.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Mean meta-loss over the window's steps and problems.
+    pub loss: f64,
+    /// Gradient in visiting order.
+    pub gradient: Vec<f64>,
+    /// Mean `log₁₀` relative gap after the window's last step.
+    pub last_gap: f64,
+}
+
+/// Unrolls one chunk by `steps` steps and differentiates; returns the state without history.
+pub fn window<M: RuleModule>(
+    module: &M, batch: &Batch, mut state: M::State, steps: usize, loss: MetaLoss,
+) -> (Window, M::State) {
+    let mut total: Option<Tensor<1>> = None;
+    for _ in 0..steps {
+        state = module.step(batch, state);
+        let step_loss = loss.of(batch, module.iterate(&state).clone());
+        total = Some(match total {
+            Some(t) => t + step_loss,
+            None => step_loss,
+        });
+    }
+    let x = module.iterate(&state).clone().detach();
+    let last_gap = MetaLoss::LogGap.of(batch, x).try_into_scalar::<f64>().unwrap_or(f64::NAN);
+    let (value, gradient) = match total {
+        Some(total) if total.is_tracked() => {
+            let mean = total / steps as f64;
+            let value = mean.clone().detach().try_into_scalar::<f64>().unwrap_or(f64::NAN);
+            let gradients = GradientsParams::from_grads(mean.backward(), module);
+            (value, parameters::gradients(module, &gradients))
+        }
+        _ => (f64::NAN, vec![0.0; module.num_params()]),
+    };
+    let window = Window {
+        loss: value,
+        gradient,
+        last_gap,
+    };
+    (window, M::detach(state))
+}
+
+/// [`window`] on every chunk of a batch, averaged with the chunks' numbers of problems as weights.
+pub fn windows<M: RuleModule>(
+    module: &M, chunks: &[Batch], states: Vec<M::State>, steps: usize, loss: MetaLoss, parallel: bool,
+) -> (Window, Vec<M::State>) {
+    let one = |(batch, state): (&Batch, M::State)| window(module, batch, state, steps, loss);
+    let results: Vec<(Window, M::State)> = if parallel {
+        chunks.par_iter().zip(states).map(one).collect()
+    } else {
+        chunks.iter().zip(states).map(one).collect()
+    };
+    let problems: usize = chunks.iter().map(|c| c.problems).sum();
+    let mut mean = Window {
+        loss: 0.0,
+        gradient: vec![0.0; module.num_params()],
+        last_gap: 0.0,
+    };
+    let mut next = Vec::with_capacity(results.len());
+    for ((window, state), chunk) in results.into_iter().zip(chunks) {
+        let share = chunk.problems as f64 / problems as f64;
+        mean.loss += share * window.loss;
+        mean.last_gap += share * window.last_gap;
+        for (m, g) in mean.gradient.iter_mut().zip(&window.gradient) {
+            *m += share * g;
+        }
+        next.push(state);
+    }
+    (mean, next)
+}
