@@ -13,8 +13,8 @@
 //! 4. [`problem`]: losses, regularizers, families, the certified optimum `F*`
 //! 5. [`network`]: the only way to reach a neighbour, and its bill
 //! 6. [`algorithm`]: handcrafted methods
-//! 7. [`rule`]: the learned structures, their frozen file, and their audit
-//! 8. [`simulate`]: the loop and its metrics; tuning
+//! 7. [`rule`]: the learned structures and their frozen file
+//! 8. [`simulate`]: the loop and its metrics; tuning; audit
 //! 9. [`report`]: tables, plots, pages
 //! 10. `train` (features `cpu`, `wgpu`): the rules as Burn modules, unrolling, meta-gradients, checkpoints
 

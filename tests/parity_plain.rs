@@ -1,129 +1,21 @@
 //! The plain `milodo` against trajectories of the published implementation, and against the method that it contains.
-//!
-//! Fixtures are the `*.safetensors` in `STARLING_REFERENCE_DIR`, by default the copies in `fixtures/reference`.
 
-use safetensors::SafeTensors;
+mod common;
+
+use common::{fixtures, random_problem, relative_error, ring, star};
 use starling::algorithm::{Abc, AbcKind, Algorithm};
 use starling::field::Field;
 use starling::graph::Graph;
 use starling::network::Network;
-use starling::problem::{Loss, Problem, Regularizer, Shard};
-use starling::random;
+use starling::problem::{Loss, Problem, Regularizer};
 use starling::rule::milodo::{Milodo, MilodoRule};
-use std::path::{Path, PathBuf};
-
-use rand::RngExt;
 
 /// Largest difference of a tensor from the published one, relative to the latter's largest value.
 const TOLERANCE: f64 = 1e-9;
 
-fn fixtures() -> Vec<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference");
-    let folder = std::env::var_os("STARLING_REFERENCE_DIR").map_or(default, PathBuf::from);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| {
-        panic!(
-            "cannot read the folder of fixtures {}: {e}",
-            folder.display()
-        )
-    });
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("a readable folder of fixtures").path())
-        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-        .collect();
-    assert!(
-        !files.is_empty(),
-        "no *.safetensors in {}, expected at least one fixture",
-        folder.display()
-    );
-    files.sort();
-    files
-}
-
-/// A fixture: the rule, its problem and the published trajectory.
-struct Fixture {
-    name: String,
-    rule: Milodo,
-    problem: Problem,
-    steps: usize,
-    x: Vec<f64>,
-    y: Vec<f64>,
-    z: Vec<f64>,
-    objective: Vec<f64>,
-}
-
-impl Fixture {
-    fn read(path: &Path) -> Self {
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let (_, header) =
-            SafeTensors::read_metadata(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let text = |key: &str| {
-            metadata
-                .get(key)
-                .unwrap_or_else(|| panic!("{name}: no {key} in its metadata"))
-        };
-        let number = |key: &str| {
-            text(key)
-                .parse::<f64>()
-                .unwrap_or_else(|e| panic!("{name}: {key}: {e}"))
-        };
-        let tensor = |key: &str| -> Vec<f64> {
-            let tensor = file.tensor(key).unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert_eq!(tensor.dtype(), safetensors::Dtype::F64, "{name}: {key}");
-            tensor
-                .data()
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f64::from_le_bytes(*b))
-                .collect()
-        };
-        let [agents, rows, dimension] =
-            ["agents", "rows", "dimension"].map(|key| number(key) as usize);
-        let (loss, label): (_, fn(f64) -> f64) = match text("problem").as_str() {
-            "lasso" => (Loss::LeastSquares, |b| b),
-            "logistic" => (Loss::Logistic, |b| 2.0 * b - 1.0),
-            other => panic!("{name}: problem {other}, expected lasso or logistic"),
-        };
-        let (features, targets) = (tensor("problem.A"), tensor("problem.b"));
-        let own = rows / agents;
-        let shards = features
-            .chunks_exact(own * dimension)
-            .zip(targets.chunks_exact(own))
-            .map(|(features, targets)| Shard {
-                features: features.to_vec(),
-                targets: targets.iter().map(|&b| label(b)).collect(),
-            })
-            .collect();
-        let regularizer = Regularizer::new(number("l1_weight"), 0.0, None).unwrap();
-        Self {
-            rule: Milodo::from_safetensors(&bytes).unwrap_or_else(|e| panic!("{name}: {e}")),
-            problem: Problem::new(&name, dimension, loss, shards, regularizer).unwrap(),
-            steps: number("steps") as usize,
-            x: tensor("trajectory.x"),
-            y: tensor("trajectory.y"),
-            z: tensor("trajectory.z"),
-            objective: tensor("trajectory.objective_at_mean"),
-            name,
-        }
-    }
-}
-
-/// `max |a − b| / max |b|`
-fn relative_error(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let largest = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold(0.0, |m: f64, v| if v.is_nan() { v } else { m.max(v.abs()) })
-    };
-    largest(&mut a.iter().zip(b).map(|(a, b)| a - b)) / largest(&mut b.iter().copied())
-}
-
 #[test]
 fn parity_of_the_plain_trajectory() {
-    for path in fixtures() {
-        let f = Fixture::read(&path);
+    for f in fixtures() {
         let graph = f.rule.graph().unwrap();
         let rule = MilodoRule::new(f.rule, &graph).unwrap();
         let mut network = Network::new(&graph);
@@ -160,33 +52,9 @@ fn parity_of_the_plain_trajectory() {
 }
 
 fn least_squares(agents: usize, dimension: usize, l1: f64) -> Problem {
-    let shard = |i| {
-        let mut rng = random::stream(5, "test/parity", &[i as u64]);
-        let rows = dimension + 3;
-        Shard {
-            features: (0..rows * dimension)
-                .map(|_| rng.random_range(-1.0..1.0))
-                .collect(),
-            targets: (0..rows).map(|_| rng.random_range(-1.0..1.0)).collect(),
-        }
-    };
     let regularizer = Regularizer::new(l1, 0.0, None).unwrap();
-    Problem::new(
-        "test",
-        dimension,
-        Loss::LeastSquares,
-        (0..agents).map(shard).collect(),
-        regularizer,
-    )
-    .unwrap()
-}
-
-fn ring(agents: usize) -> Graph {
-    Graph::from_edges("ring", agents, (0..agents).map(|i| (i, (i + 1) % agents))).unwrap()
-}
-
-fn star(agents: usize) -> Graph {
-    Graph::from_edges("star", agents, (1..agents).map(|i| (0, i))).unwrap()
+    let rows = |_| 22;
+    random_problem(Loss::LeastSquares, regularizer, agents, dimension, rows, 5)
 }
 
 fn run<A: Algorithm>(

@@ -38,6 +38,12 @@ pub trait Algorithm: Send + Sync {
     fn dual<'s>(&self, _state: &'s Self::State) -> Option<&'s Field> {
         None
     }
+
+    /// Puts the method at rest at `x` (one point for all agents, length `d`) with this dual, as if it had stood there for
+    /// long; `false` where the method has no such state. For audits.
+    fn rest_at(&self, _state: &mut Self::State, _x: &[f64], _dual: &Field) -> bool {
+        false
+    }
 }
 
 /// An algorithm together with its state, ready to step.
@@ -48,6 +54,8 @@ pub trait Process: Send {
     fn iterate(&self) -> &Field;
     /// The field whose sum over agents is kept at zero, where there is one.
     fn dual(&self) -> Option<&Field>;
+    /// See [`Algorithm::rest_at`].
+    fn rest_at(&mut self, x: &[f64], dual: &Field) -> bool;
 }
 
 struct Running<A: Algorithm> {
@@ -64,6 +72,9 @@ impl<A: Algorithm> Process for Running<A> {
     }
     fn dual(&self) -> Option<&Field> {
         self.algorithm.dual(&self.state)
+    }
+    fn rest_at(&mut self, x: &[f64], dual: &Field) -> bool {
+        self.algorithm.rest_at(&mut self.state, x, dual)
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! Primal `P(x) = Σ_r w_r φ(a_r·x, b_r) + r(x)`, `w_r = 1/(n m_i)`; dual `D(ν) = −Σ_r w_r φ*(ν_r, b_r) − Σ_k r*(−(Aᵀ(w⊙ν))_k)`.
 //! For `ν_r = s·φ'(a_r·x, b_r)` with `s ∈ [0, 1]` chosen so that `ν` is feasible, `F(x) − F* ≤ P(x) − D(ν)`: the certificate.
-//! Without a regularizer no such `ν` exists; there the certificate is `‖∇F‖²/(2μ)` with `μ` the least eigenvalue of the
-//! Hessian at `x` (Beck & Teboulle 2009; O'Donoghue & Candès 2015 for the restart).
+//! Where `r` does not bound a coordinate (no l1, no l2, no box on one side) no such `ν` exists; there the certificate is
+//! `‖ξ‖²/(2μ(1 − t))`, `ξ ∈ ∂F(x)` the smallest subgradient, `μ` the least eigenvalue of the Hessian at `x`; `t = 0` for least
+//! squares, `t = ‖ξ‖ max_r‖a_r‖/μ < 1` for the logistic loss, whose Hessian changes at a bounded rate (generalized
+//! self-concordance, Bach 2010). (Beck & Teboulle 2009; O'Donoghue & Candès 2015 for the restart.)
 
 use super::loss::{RowLoss, with_loss};
-use super::{Problem, ProblemError};
+use super::{Loss, Problem, ProblemError};
 use crate::field::dot;
 use faer::linalg::solvers::Solve;
 use faer::{Mat, MatRef, Side};
@@ -125,13 +127,13 @@ impl<'a> Pooled<'a> {
     /// `P(x) − D(ν)`, infinite where no feasible `ν` was found.
     fn duality_gap(&self, x: &[f64], gradient: &[f64]) -> f64 {
         let r = self.problem.regularizer();
-        let largest = gradient.iter().fold(0.0_f64, |a, g| a.max(g.abs()));
-        let scale = if r.l2 > 0.0 || r.bounds.is_some() || largest <= r.l1 {
-            1.0
-        } else {
-            // A hair inside, so that rounding does not leave the domain of r*.
-            r.l1 / largest * (1.0 - 1e-16)
-        };
+        // Where x is unbounded above (below), r* is infinite beyond l1 (−l1), unless l2 > 0.
+        let limits = |end: Option<f64>| if r.l2 > 0.0 || end.is_some_and(f64::is_finite) { f64::INFINITY } else { r.l1 };
+        let (below, above) = (limits(r.bounds.map(|b| b.0)), limits(r.bounds.map(|b| b.1)));
+        let outside = |g: &&f64| -**g > above || **g > below;
+        let largest = gradient.iter().filter(outside).fold(0.0_f64, |a, g| a.max(g.abs()));
+        // A hair inside, so that rounding does not leave the domain of r*.
+        let scale = if largest == 0.0 { 1.0 } else { r.l1 / largest * (1.0 - 1e-16) };
         let losses: f64 = with_loss!(self.problem.loss(), L => self.rows.iter().map(|&(row, b, weight)| {
             let u = dot(row, x);
             weight * (L::value(u, b) + L::conjugate(scale * L::slope(u, b), b))
@@ -140,8 +142,7 @@ impl<'a> Pooled<'a> {
             .iter()
             .zip(gradient)
             .map(|(&x, &g)| {
-                let v = -scale * g;
-                r.value(&[x]) + r.conjugate(if r.l2 == 0.0 && r.bounds.is_none() { v.clamp(-r.l1, r.l1) } else { v })
+                r.value(&[x]) + r.conjugate((-scale * g).clamp(-below, above))
             })
             .sum();
         (losses + regularizers).max(0.0)
@@ -270,13 +271,21 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
     let x = best.map(|(_, x)| x).unwrap_or(x);
     pooled.gradient(&x, &mut g);
     let objective = problem.objective(&x);
-    let (certificate, kind) = if r.is_none() {
-        (gradient_certificate(&pooled, &x, &g), "gradient norm")
-    } else {
+    let bounded = r.bounds.is_some_and(|(lo, hi)| lo.is_finite() && hi.is_finite());
+    let (certificate, kind) = if r.l1 > 0.0 || r.l2 > 0.0 || bounded {
         (pooled.duality_gap(&x, &g), "duality gap")
+    } else {
+        (gradient_certificate(&pooled, &x, &g), "gradient norm")
     };
-    // No certificate is finer than the rounding of the sum itself.
-    let certificate = certificate.max(4.0 * f64::EPSILON * objective.abs());
+    if certificate.is_infinite() && problem.loss() == Loss::Logistic && d <= MAX_ACTIVE {
+        return Err(ProblemError::Optimum {
+            problem: problem.name().into(),
+            reason: "F may have no minimiser (separable data without a regularizer?): the Hessian vanishes with the gradient".into(),
+        });
+    }
+    // No certificate is finer than the rounding of the sum over rows itself.
+    let rounding = f64::EPSILON * (4.0 + (pooled.rows.len() as f64).sqrt());
+    let certificate = certificate.max(rounding * objective.abs());
     Ok(Optimum {
         objective,
         certificate,
@@ -288,38 +297,52 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
     })
 }
 
-/// `‖∇F‖²/(2μ)`; infinite where the Hessian is singular or too large to factor and the gradient is not zero.
+/// `‖ξ‖²/(2μ(1 − t))` as above; infinite where `t ≥ 1`, or the Hessian is singular or too large to factor.
+///
+/// Without a regularizer nothing changes along the null space of the data, which is left out of `μ`.
 fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
-    let d = x.len();
-    let norm2 = dot(g, g);
+    let (d, r) = (x.len(), pooled.problem.regularizer());
+    let norm2: f64 = x.iter().zip(g).map(|(&x, &g)| r.stationarity(x, g).powi(2)).sum();
     if norm2 == 0.0 {
         return 0.0;
     }
     if d > MAX_ACTIVE {
         return f64::INFINITY;
     }
-    let half = with_loss!(pooled.problem.loss(), L => Mat::from_fn(pooled.rows.len(), d, |i, k| {
-        let (row, b, weight) = pooled.rows[i];
-        row[k] * (weight * L::curvature(dot(row, x), b)).sqrt()
-    }));
-    let hessian = half.transpose() * &half;
-    match hessian.self_adjoint_eigenvalues(Side::Lower) {
-        // Eigenvalues at rounding level are zero: the gradient lies in the range, so the least positive one counts.
-        Ok(values) => {
-            let floor = 1e-12 * values.last().copied().unwrap_or(0.0);
-            match values.iter().find(|v| **v > floor) {
-                Some(mu) => norm2 / (2.0 * mu),
-                None => f64::INFINITY,
-            }
-        }
-        Err(_) => f64::INFINITY,
+    // Eigenvalues of the Hessian at `point`, ascending, and how many of them are at rounding level.
+    let spectrum = |point: &[f64]| {
+        let half = with_loss!(pooled.problem.loss(), L => Mat::from_fn(pooled.rows.len(), d, |i, k| {
+            let (row, b, weight) = pooled.rows[i];
+            row[k] * (weight * L::curvature(dot(row, point), b)).sqrt()
+        }));
+        let values = (half.transpose() * &half).self_adjoint_eigenvalues(Side::Lower).ok()?;
+        let floor = 1e-12 * values.last()?;
+        let null = values.partition_point(|v| *v <= floor);
+        Some((values, null))
+    };
+    let Some((values, null)) = spectrum(x) else {
+        return f64::INFINITY;
+    };
+    // Curvatures differ by orders of magnitude at x, not at 0: there only directions without data are flat.
+    let flat = if r.is_none() { spectrum(&vec![0.0; d]).map_or(0, |(_, null)| null) } else { 0 };
+    if null > flat || null == d {
+        return f64::INFINITY;
     }
+    let mu = values[null];
+    let t = match pooled.problem.loss() {
+        Loss::LeastSquares => 0.0,
+        Loss::Logistic => {
+            let longest = pooled.rows.iter().map(|(row, ..)| dot(row, row)).fold(0.0, f64::max);
+            (norm2 * longest).sqrt() / mu
+        }
+    };
+    if t < 1.0 { norm2 / (2.0 * mu * (1.0 - t)) } else { f64::INFINITY }
 }
 
 /// SHA-256 over everything that determines `F`: loss, regularizer, data.
 fn content_hash(problem: &Problem) -> String {
     let mut hasher = Sha256::new();
-    hasher.update(b"starling optimum 1");
+    hasher.update(b"starling optimum 2");
     hasher.update(format!("{:?} {:?} {}", problem.loss(), problem.regularizer(), problem.dimension()));
     for shard in problem.shards() {
         hasher.update((shard.targets.len() as u64).to_le_bytes());

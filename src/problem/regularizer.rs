@@ -83,10 +83,11 @@ impl Regularizer {
             (true, Some((lo, hi))) => at((soft / self.l2).max(lo).min(hi)),
             (false, None) if soft == 0.0 => 0.0,
             (false, None) => f64::INFINITY,
-            // Piecewise linear: the best of the ends and the kink.
+            (false, Some((lo, hi))) if (v > self.l1 && hi.is_infinite()) || (v < -self.l1 && lo.is_infinite()) => f64::INFINITY,
+            // Piecewise linear: the best of the finite ends and the kink.
             (false, Some((lo, hi))) => [lo, hi, 0.0_f64.max(lo).min(hi)]
                 .into_iter()
-                .filter(|x| x.is_finite() || soft != 0.0)
+                .filter(|x| x.is_finite())
                 .map(at)
                 .fold(f64::NEG_INFINITY, f64::max),
         }

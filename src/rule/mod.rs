@@ -2,7 +2,7 @@
 //! whatever they output.
 //!
 //! [`shared`] is ours (one pair of small networks, any graph); [`milodo`] is the published rule (networks per agent, one graph).
-//! [`frozen`] is the file, [`audit`] checks the conditions.
+//! [`frozen`] is the file, [`spec`] what is written in RON; `simulate::audit` checks the conditions.
 
 pub mod frozen;
 pub mod features;

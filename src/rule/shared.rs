@@ -20,7 +20,7 @@ use super::features::{
     mixing_hardness, node_features,
 };
 use super::math;
-use super::mlp::{LANES, Lanes, Mlp};
+use super::mlp::{LANES, Mlp};
 use crate::algorithm::Algorithm;
 use crate::field::Field;
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
@@ -239,14 +239,6 @@ pub struct State {
     smoothness_edge: Vec<f64>,
 }
 
-/// Coefficients of a block of coordinates of one agent.
-struct NodeCoefficients {
-    primal: Lanes,
-    momentum: Lanes,
-    gradient_difference: Lanes,
-    extrapolation: Lanes,
-}
-
 /// One agent's rows, read by the node phase.
 #[derive(Clone, Copy)]
 struct NodeRows<'a> {
@@ -260,6 +252,60 @@ struct NodeRows<'a> {
     smoothness: f64,
     last_u: f64,
     clock: f32,
+}
+
+/// One edge's rows, read by the edge phase.
+#[derive(Clone, Copy)]
+struct EdgeRows<'a> {
+    d: &'a [f64],
+    last: &'a [f64],
+    ends: (&'a [f64], &'a [f64]),
+    weight: f64,
+    smoothness: f64,
+    clock: f32,
+}
+
+/// The node phase of one agent, compiled once per instruction set. (A closure would do only if it moved its captures:
+/// pulp inlines `FnOnce`, and a closure that reborrows goes through a shim that is compiled for the baseline.)
+struct NodeTask<'a> {
+    rule: &'a SharedRule,
+    rows: NodeRows<'a>,
+    r: &'a Regularizer,
+    z: &'a mut [f64],
+    fused: bool,
+}
+
+impl pulp::WithSimd for NodeTask<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f64 {
+        if self.fused {
+            self.rule.node::<true>(self.rows, self.r, self.z)
+        } else {
+            self.rule.node::<false>(self.rows, self.r, self.z)
+        }
+    }
+}
+
+/// The edge phase of one edge, compiled once per instruction set.
+struct EdgeTask<'a> {
+    rule: &'a SharedRule,
+    rows: EdgeRows<'a>,
+    flow: &'a mut [f64],
+    mixed: &'a mut [f64],
+    fused: bool,
+}
+
+impl pulp::WithSimd for EdgeTask<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        if self.fused {
+            self.rule.edge::<true>(self.rows, self.flow, self.mixed);
+        } else {
+            self.rule.edge::<false>(self.rows, self.flow, self.mixed);
+        }
+    }
 }
 
 impl SharedRule {
@@ -336,16 +382,15 @@ impl SharedRule {
             for v in &mut outputs[0] {
                 *v = math::exp(*v);
             }
-            let [primal, momentum, gradient_difference, extrapolation] = outputs;
-            let c = NodeCoefficients { primal, momentum, gradient_difference, extrapolation };
+            let [primal, momentum, gradient_difference, extrapolation] = &outputs;
             for lane in 0..used {
                 let k = start + lane;
-                let p = f64::from(c.primal[lane]) * step;
+                let p = f64::from(primal[lane]) * step;
                 let force = rows.g[k]
-                    + f64::from(c.gradient_difference[lane]) * (rows.g[k] - rows.g_last[k])
+                    + f64::from(gradient_difference[lane]) * (rows.g[k] - rows.g_last[k])
                     + rows.y[k]
-                    + f64::from(c.extrapolation[lane]) * (rows.y[k] - rows.y_last[k]);
-                let moved = rows.x[k] + f64::from(c.momentum[lane]) * (rows.x[k] - rows.x_last[k]);
+                    + f64::from(extrapolation[lane]) * (rows.y[k] - rows.y_last[k]);
+                let moved = rows.x[k] + f64::from(momentum[lane]) * (rows.x[k] - rows.x_last[k]);
                 z[k] = r.prox(p, moved - p * force);
             }
         }
@@ -354,11 +399,8 @@ impl SharedRule {
 
     /// Flow and mixing of one edge: `flow ← S w L_e D + θ flow`, `mixed = C w D`.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn edge<const FUSED: bool>(
-        &self, weight: f64, smoothness: f64, clock: f32, d: &[f64], last: &[f64], ends: (&[f64], &[f64]),
-        flow: &mut [f64], mixed: &mut [f64],
-    ) {
+    fn edge<const FUSED: bool>(&self, rows: EdgeRows, flow: &mut [f64], mixed: &mut [f64]) {
+        let EdgeRows { d, last, ends, weight, smoothness, clock } = rows;
         let c = &self.rule.constants;
         let Some(network) = &self.rule.edge else {
             for k in 0..d.len() {
@@ -454,9 +496,7 @@ impl Algorithm for SharedRule {
                 x: x.row(i), x_last: x_last.row(i), x_older: x_older.row(i), y: y.row(i), y_last: y_last.row(i),
                 g: g.row(i), g_last: g_last.row(i), smoothness: s.smoothness[i], last_u: *last_u, clock,
             };
-            *last_u = arch.dispatch(#[inline(always)] || {
-                if fused { self.node::<true>(rows, r, z) } else { self.node::<false>(rows, r, z) }
-            });
+            *last_u = arch.dispatch(NodeTask { rule: self, rows, r, z, fused });
         };
         s.z.values_mut()
             .par_chunks_exact_mut(d)
@@ -481,13 +521,8 @@ impl Algorithm for SharedRule {
                 let (i, j) = graph.edges()[e];
                 let (weight, smoothness) = (self.weights[e], s.smoothness_edge[e]);
                 let (d, last, ends) = (difference.row(e), last.row(e), (z.row(i), z.row(j)));
-                arch.dispatch(#[inline(always)] || {
-                    if fused {
-                        self.edge::<true>(weight, smoothness, clock, d, last, ends, flow, mixed);
-                    } else {
-                        self.edge::<false>(weight, smoothness, clock, d, last, ends, flow, mixed);
-                    }
-                });
+                let rows = EdgeRows { d, last, ends, weight, smoothness, clock };
+                arch.dispatch(EdgeTask { rule: self, rows, flow, mixed, fused });
             });
 
         // y⁺ = y + ΣF, x⁺ = z − ΣCw(z_i − z_j)
@@ -507,6 +542,17 @@ impl Algorithm for SharedRule {
 
     fn dual<'s>(&self, s: &'s State) -> Option<&'s Field> {
         Some(&s.y)
+    }
+
+    fn rest_at(&self, s: &mut State, x: &[f64], dual: &Field) -> bool {
+        for field in [&mut s.x, &mut s.x_last, &mut s.x_older, &mut s.z] {
+            field.values_mut().chunks_exact_mut(x.len()).for_each(|row| row.copy_from_slice(x));
+        }
+        s.y.copy_from(dual);
+        s.y_last.copy_from(dual);
+        s.flow.values_mut().fill(0.0);
+        s.difference.values_mut().fill(0.0);
+        true
     }
 }
 

@@ -1,5 +1,7 @@
-//! The plain simulator: the loop over steps ([`run`]), its metrics, and the tuning of step sizes ([`tuning`]).
+//! The plain simulator: the loop over steps ([`run`]), its metrics, the tuning of step sizes ([`tuning`]), and the audit of rules
+//! ([`audit`]).
 
+pub mod audit;
 pub mod run;
 pub mod tuning;
 

@@ -163,6 +163,9 @@ pub fn tune(
     let mut best: Option<(Score, Candidate)> = None;
     let mut tried = 0;
     let mut consider = |candidate: Candidate, best: &mut Option<(Score, Candidate)>| {
+        // Beyond the best so far a run cannot win.
+        let known = best.as_ref().map_or(u64::MAX, |(s, _)| s.0);
+        let goal = Goal { rounds: goal.rounds.min(known), ..goal };
         let score = score(|p| candidate.at(p), problems, graph, goal)?;
         tried += 1;
         progress();

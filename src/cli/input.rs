@@ -1,0 +1,54 @@
+//! Reading what was typed: RON inline or `@file`.
+
+use starling::files::read_text;
+use starling::graph::{Graph, GraphSpec};
+use starling::problem::{ProblemSpec, optimum};
+use starling::rule::{AlgorithmSpec, SpecError, parse_ron};
+use std::path::{Path, PathBuf};
+
+/// `text`, or the content of the file that `@path` names; with what to call it in messages.
+fn text(option: &str, typed: &str) -> anyhow::Result<(String, String)> {
+    match typed.strip_prefix('@') {
+        Some(path) => Ok((path.to_string(), read_text(Path::new(path))?)),
+        None => Ok((option.to_string(), typed.to_string())),
+    }
+}
+
+/// Adds what may be written to a parse error.
+fn with_names(error: SpecError, names: &str) -> anyhow::Error {
+    anyhow::anyhow!("{error}\n  expected one of: {names}")
+}
+
+/// The graph typed for `option`, drawn with `seed`.
+pub fn graph(option: &str, typed: &str, seed: u64) -> anyhow::Result<Graph> {
+    let (origin, content) = text(option, typed)?;
+    let spec: GraphSpec = parse_ron(&origin, &content).map_err(|e| {
+        with_names(e, "Ring(10) Path(6) Star(7) Complete(5) Exponential(16) Grid(rows: 3, columns: 4) Torus(rows: 4, columns: 4) \
+            Tree(agents: 15, branching: 2) ErdosRenyi(agents: 25, probability: 0.25) RandomRegular(agents: 20, degree: 3) \
+            SmallWorld(agents: 20, neighbors: 4, rewiring: 0.1) EdgeList(\"file\")")
+    })?;
+    Ok(spec.build(seed)?)
+}
+
+/// The problem typed for `--problem`.
+pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
+    let (origin, content) = text("--problem", typed)?;
+    parse_ron(&origin, &content).map_err(|e| {
+        with_names(e, "Lasso(dimension: 300, rows: 10, l1: 0.1) Logistic(dimension: 50, rows: 20, l1: 0.01) \
+            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01)")
+    })
+}
+
+/// The algorithm typed for `option`.
+pub fn algorithm(option: &str, typed: &str) -> anyhow::Result<AlgorithmSpec> {
+    let (origin, content) = text(option, typed)?;
+    AlgorithmSpec::parse(&origin, &content).map_err(|e| {
+        with_names(e, "ProxDgd PgExtra Nids ProxEd ProxAtc SemiAtc Diging Dlm Dapg Odapg Constants Rule(\"file\"), \
+            bare or with options: ProxEd(step: 0.03)")
+    })
+}
+
+/// Where optima are cached, unless `--no-cache`.
+pub fn cache(no_cache: bool) -> Option<PathBuf> {
+    if no_cache { None } else { optimum::cache_dir() }
+}

@@ -1,0 +1,122 @@
+//! The command line: one file per verb. Results go to standard output, everything else to standard error.
+
+mod audit;
+mod data;
+#[cfg(feature = "train")]
+mod demo;
+mod eval;
+mod export;
+mod graph;
+mod input;
+mod optimum;
+mod output;
+mod record;
+mod run;
+mod stop;
+#[cfg(feature = "train")]
+mod train;
+mod tune;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Exit code of bad input.
+const BAD_INPUT: u8 = 2;
+/// Exit code of a run that the user stopped.
+const INTERRUPTED: u8 = 130;
+
+/// Learns decentralized optimization algorithms: meta-train a rule, freeze it, run it for 100,000 steps, compare it.
+#[derive(Parser)]
+#[command(name = "starling", version, about, max_term_width = 110, after_help = "\
+Graphs, problems and algorithms are written in RON, inline or as @file. Examples:
+  starling demo
+  starling run  --algorithm ProxEd --problem 'Lasso(dimension: 300, rows: 10, l1: 0.1)' --graph 'Ring(10)' --steps 5000
+  starling eval --rules models/demo/rule.ron --problem 'Data(path: \"datasets/ionosphere.libsvm.gz\", loss: Logistic, l1: 0.01)' --graph 'Ring(10)'
+  starling graph 'Torus(rows: 4, columns: 4)' --svg torus.svg
+`starling VERB --help` has examples for every verb.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print one JSON object per result on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads (default: all cores); results do not depend on it
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// More (-v, -vv) log lines on standard error
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// The whole road in one command: train a small rule, freeze, audit, run 100,000 steps, compare (about 5 minutes)
+    #[cfg(feature = "train")]
+    Demo(demo::Args),
+    /// Meta-train a rule from a recipe
+    #[cfg(feature = "train")]
+    Train(train::Args),
+    /// Freeze the best rule of a training into a rule file
+    Export(export::ExportArgs),
+    /// Turn the published implementation's weights into a rule file
+    Import(export::ImportArgs),
+    /// Run one algorithm on one problem
+    Run(run::Args),
+    /// Compare rules with tuned handcrafted methods; writes tables, plots and a page
+    Eval(eval::Args),
+    /// Find the best step of handcrafted methods for a problem family
+    Tune(tune::Args),
+    /// Find F* with a certificate
+    Optimum(optimum::Args),
+    /// Describe a graph and its mixing matrix, and draw it
+    Graph(graph::Args),
+    /// Describe a data file, or verify the shipped data sets
+    Data(data::Args),
+    /// Check the conditions that make a rule's limit exact, in figures
+    Audit(audit::Args),
+}
+
+/// What every verb gets.
+#[derive(Clone, Copy)]
+struct Context {
+    json: bool,
+}
+
+/// Parses, runs, and turns the result into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = ["starling=info", "starling=debug", "debug"][usize::from(cli.verbose.min(2))];
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(output::log_writer).without_time().with_target(false).init();
+    if let Some(threads) = cli.threads
+        && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()
+    {
+        eprintln!("error: cannot start {threads} threads: {error}");
+        return ExitCode::from(BAD_INPUT);
+    }
+    stop::install();
+    let context = Context { json: cli.json };
+    let result = match cli.verb {
+        #[cfg(feature = "train")]
+        Verb::Demo(args) => demo::run(args, context),
+        #[cfg(feature = "train")]
+        Verb::Train(args) => train::run(args, context),
+        Verb::Export(args) => export::export(args, context),
+        Verb::Import(args) => export::import(args, context),
+        Verb::Run(args) => run::run(args, context),
+        Verb::Eval(args) => eval::run(args, context),
+        Verb::Tune(args) => tune::run(args, context),
+        Verb::Optimum(args) => optimum::run(args, context),
+        Verb::Graph(args) => graph::run(args, context),
+        Verb::Data(args) => data::run(args, context),
+        Verb::Audit(args) => audit::run(args, context),
+    };
+    match result {
+        Ok(()) if stop::requested() => ExitCode::from(INTERRUPTED),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One algorithm's result: the JSON object of `run` and `eval`.
+
+use super::output;
+use serde::Serialize;
+use starling::problem::Optimum;
+use starling::simulate::{Status, Trace};
+use std::collections::BTreeMap;
+
+/// The JSON object of one algorithm on one problem.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    pub algorithm: String,
+    pub name: String,
+    pub step_origin: String,
+    pub problem: String,
+    pub graph: String,
+    pub seed: u64,
+    pub status: String,
+    pub diverged_at: Option<u64>,
+    pub iterations: u64,
+    pub rounds: u64,
+    pub vectors_per_edge: u64,
+    pub floats_sent: u64,
+    pub bytes_sent: u64,
+    pub gradient_evaluations: u64,
+    pub gap: f64,
+    pub worst_gap: Option<f64>,
+    pub gap_certificate: f64,
+    pub consensus_error: Option<f64>,
+    pub dual_drift: Option<f64>,
+    pub objective: f64,
+    pub optimum: f64,
+    pub seconds: f64,
+    pub rounds_to: BTreeMap<String, Option<u64>>,
+}
+
+/// What a record is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub algorithm: String,
+    pub name: String,
+    pub step_origin: String,
+    pub problem: String,
+    pub graph: String,
+    pub seed: u64,
+}
+
+/// `1e-3` and so on, the keys of `rounds_to`.
+pub fn target_key(target: f64) -> String {
+    format!("{target:e}")
+}
+
+impl Record {
+    pub fn new(subject: Subject, trace: &Trace, optimum: &Optimum) -> Self {
+        let last = trace.last();
+        let (status, diverged_at) = match trace.status {
+            Status::Diverged { step } => ("Diverged".to_string(), Some(step)),
+            other => (other.to_string(), None),
+        };
+        Self {
+            algorithm: subject.algorithm,
+            name: subject.name,
+            step_origin: subject.step_origin,
+            problem: subject.problem,
+            graph: subject.graph,
+            seed: subject.seed,
+            status,
+            diverged_at,
+            iterations: last.iteration,
+            rounds: last.rounds,
+            vectors_per_edge: last.vectors_per_edge,
+            floats_sent: last.floats_sent,
+            bytes_sent: 8 * last.floats_sent,
+            gradient_evaluations: trace.gradient_evaluations,
+            gap: last.gap,
+            worst_gap: last.worst_gap,
+            gap_certificate: trace.gap_certificate,
+            consensus_error: last.consensus_error,
+            dual_drift: last.dual_drift,
+            objective: last.objective,
+            optimum: optimum.objective,
+            seconds: last.seconds,
+            rounds_to: trace.rounds_to.iter().map(|(t, r)| (target_key(*t), *r)).collect(),
+        }
+    }
+
+    /// For people.
+    pub fn print(&self) {
+        output::line(format!("{} on {}, {}, seed {}", self.algorithm, self.problem, self.graph, self.seed));
+        let status = match self.diverged_at {
+            Some(k) => format!("{} at iteration {k}", self.status),
+            None => self.status.clone(),
+        };
+        output::line(format!(
+            "  {status}: gap {} after {} iterations, {} rounds, {} floats, {} s",
+            output::gap(self.gap, self.gap_certificate), self.iterations, self.rounds, self.floats_sent, output::number(self.seconds)
+        ));
+        let or_dash = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.1e}"));
+        output::line(format!(
+            "  objective {:.15e}, F* {:.15e}, consensus error {}, dual drift {}",
+            self.objective, self.optimum, or_dash(self.consensus_error), or_dash(self.dual_drift)
+        ));
+        let mut reached: Vec<_> = self.rounds_to.iter().filter_map(|(t, r)| r.map(|r| (r, t))).collect();
+        reached.sort();
+        let text: Vec<String> = reached.iter().map(|(r, t)| format!("{t}: {r}")).collect();
+        if !text.is_empty() {
+            output::line(format!("  rounds to {}", text.join(", ")));
+        }
+    }
+}

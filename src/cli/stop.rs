@@ -1,0 +1,23 @@
+//! Ctrl-C: the first asks the work under way to stop and save, the second ends the process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the user asked to stop.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
+/// Installs the handler.
+pub fn install() {
+    let handler = || {
+        if REQUESTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(super::INTERRUPTED));
+        }
+        eprintln!("\nstopping: saving what there is (Ctrl-C again ends at once)");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        tracing::warn!("Ctrl-C will not be caught: {error}");
+    }
+}

@@ -1,0 +1,684 @@
+//! Every handcrafted method on every problem, on several graphs, and the identities that tie the methods together.
+//!
+//! Dense recursions written down as the papers have them stand beside the implementations, which exchange differences only.
+//! Known wrong versions are run too and must miss the optimum: so we know that the table can fail.
+
+use faer::{Mat, Scale};
+use proptest::prelude::*;
+use rand::RngExt;
+use rayon::prelude::*;
+use starling::field::Field;
+use starling::graph::{Graph, GraphSpec, Mixing, MixingKind};
+use starling::network::{Network, add_flows};
+use starling::problem::{Loss, Optimum, Problem, ProblemSpec, Regularizer, Role, Shard, optimum};
+use starling::random;
+use starling::rule::{AlgorithmSpec, parse_ron};
+use starling::simulate::{Options, Status, Trace, simulate};
+
+/// An exact method ends at or below this relative gap.
+const EXACT: f64 = 1e-12;
+/// A wrong version ends above this one.
+const MISSED: f64 = 1e-6;
+
+const GRAPHS: [&str; 3] = ["Ring(6)", "Star(5)", "Path(5)"];
+
+/// 24 rows per agent and 8 unknowns, so that every least-squares `f_i` is strongly convex; noisy labels, so that no
+/// logistic problem is separable; boxes that bind on some coordinates only.
+const PROBLEMS: [&str; 10] = [
+    "Lasso(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 0.5, l1: 0.0)",
+    "Lasso(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 0.5, l1: 0.1)",
+    "Lasso(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 0.5, l1: 0.0, l2: 0.2)",
+    "Lasso(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 0.5, l1: 0.1, l2: 0.2)",
+    "Lasso(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 0.5, l1: 0.0, box: (-0.1, 0.4))",
+    "Logistic(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 2.0, l1: 0.0)",
+    "Logistic(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 2.0, l1: 0.02)",
+    "Logistic(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 2.0, l1: 0.0, l2: 0.05)",
+    "Logistic(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 2.0, l1: 0.02, l2: 0.05)",
+    "Logistic(dimension: 8, rows: 24, heterogeneity: 0.3, noise: 2.0, l1: 0.0, box: (-0.1, 0.3))",
+];
+
+fn graph(text: &str) -> Graph {
+    parse_ron::<GraphSpec>("graph", text)
+        .unwrap()
+        .build(1)
+        .unwrap()
+}
+
+fn problem(text: &str, agents: usize) -> Problem {
+    let spec: ProblemSpec = parse_ron("problem", text).unwrap();
+    spec.sample(agents, 1, Role::Test, 0).unwrap()
+}
+
+fn method(text: &str) -> AlgorithmSpec {
+    AlgorithmSpec::parse("method", text).unwrap()
+}
+
+/// Every method with its options left out.
+fn methods() -> Vec<AlgorithmSpec> {
+    let mut all = AlgorithmSpec::handcrafted();
+    all.push(method("Constants"));
+    all
+}
+
+fn run(
+    method: &AlgorithmSpec,
+    problem: &Problem,
+    graph: &Graph,
+    optimum: &Optimum,
+    steps: u64,
+) -> Trace {
+    let mut network = Network::new(graph);
+    let mut process = method.start(problem, &mut network).unwrap();
+    let options = Options {
+        steps,
+        tolerance: EXACT,
+        ..Options::default()
+    };
+    simulate(
+        process.as_mut(),
+        problem,
+        &mut network,
+        optimum,
+        &options,
+        |_| true,
+    )
+}
+
+/// Calls `visit(k, X^k)` for the iterates 1 to `steps`.
+fn trajectory(
+    method: &AlgorithmSpec,
+    problem: &Problem,
+    graph: &Graph,
+    steps: usize,
+    mut visit: impl FnMut(usize, &Field),
+) {
+    let mut network = Network::new(graph);
+    let mut process = method.start(problem, &mut network).unwrap();
+    for k in 1..=steps {
+        process.step(problem, &mut network);
+        visit(k, process.iterate());
+    }
+}
+
+/// The iterates 1 to `steps`.
+fn iterates(
+    method: &AlgorithmSpec,
+    problem: &Problem,
+    graph: &Graph,
+    steps: usize,
+) -> Vec<Mat<f64>> {
+    let mut all = Vec::new();
+    trajectory(method, problem, graph, steps, |_, x| all.push(dense(x)));
+    all
+}
+
+fn dense(x: &Field) -> Mat<f64> {
+    Mat::from_fn(x.rows(), x.dimension(), |i, k| x.row(i)[k])
+}
+
+/// `max |a − b| / max(1, max |b|)`; NaN where either is not finite.
+fn difference(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+    (a - b).norm_max() / b.norm_max().max(1.0)
+}
+
+/// `(F(x̄) − F*)/F*`
+fn gap(x: &Mat<f64>, problem: &Problem, optimum: &Optimum) -> f64 {
+    let mean: Vec<f64> = (0..x.ncols())
+        .map(|k| x.col(k).sum() / x.nrows() as f64)
+        .collect();
+    (problem.objective(&mean) - optimum.objective) / optimum.objective
+}
+
+/// Asserts that a wrong version does not reach the optimum; one that diverges has not reached it either.
+fn assert_missed(what: &str, gap: f64) {
+    println!("{what}: {gap:.1e}");
+    assert!(gap.is_nan() || gap > MISSED, "{what} reaches {gap:e}");
+}
+
+#[test]
+fn every_method_on_every_problem() {
+    let cases: Vec<(&str, &str)> = PROBLEMS
+        .iter()
+        .flat_map(|p| GRAPHS.iter().map(move |g| (*p, *g)))
+        .collect();
+    let failures: Vec<String> = cases
+        .par_iter()
+        .flat_map_iter(|&(p, g)| {
+            let graph = graph(g);
+            let problem = problem(p, graph.agents());
+            let optimum = optimum::solve(&problem).unwrap();
+            let mut failures = Vec::new();
+            for method in methods() {
+                let trace = run(&method, &problem, &graph, &optimum, 10_000);
+                let last = trace.last();
+                let (consensus, drift) = (last.consensus_error.unwrap(), last.dual_drift.unwrap_or(0.0));
+                let ok = if method.is_exact() {
+                    trace.status == Status::Converged && last.gap <= EXACT && consensus <= 1e-6 && drift <= 1e-11
+                } else {
+                    trace.status == Status::Stalled && last.gap > MISSED
+                };
+                if !ok {
+                    failures.push(format!(
+                        "{method} on {p} on {g}: {}, gap {:.1e}, consensus {consensus:.1e}, drift {drift:.1e}, to 1e-12: {:?}",
+                        trace.status, last.gap, trace.rounds_to(1e-12)
+                    ));
+                }
+            }
+            failures
+        })
+        .collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Dense recursions, as the papers have them.
+
+/// The matrix `W` of size `[agents, agents]`.
+fn mixing_matrix(graph: &Graph, kind: MixingKind) -> Mat<f64> {
+    let mixing = Mixing::new(graph, kind);
+    let mut w = Mat::zeros(graph.agents(), graph.agents());
+    for (&(i, j), &weight) in graph.edges().iter().zip(mixing.edge_weights()) {
+        (w[(i, j)], w[(j, i)]) = (weight, weight);
+    }
+    for (i, &weight) in mixing.self_weights().iter().enumerate() {
+        w[(i, i)] = weight;
+    }
+    w
+}
+
+fn adjacent(graph: &Graph, i: usize, j: usize) -> bool {
+    graph.neighbors(i).iter().any(|n| n.agent == j)
+}
+
+/// `topology/3`, hard-coded by the public MiLoDo code: `1/3` for every neighbour and for the agent itself.
+fn third_of_the_topology(graph: &Graph) -> Mat<f64> {
+    let n = graph.agents();
+    Mat::from_fn(n, n, |i, j| if i == j || adjacent(graph, i, j) { 1.0 / 3.0 } else { 0.0 })
+}
+
+fn identity(n: usize) -> Mat<f64> {
+    Mat::identity(n, n)
+}
+
+fn half(m: &Mat<f64>) -> Mat<f64> {
+    Scale(0.5) * m
+}
+
+fn gradients(problem: &Problem, x: &Mat<f64>) -> Mat<f64> {
+    let d = problem.dimension();
+    let mut g = Mat::zeros(x.nrows(), d);
+    let mut out = vec![0.0; d];
+    for i in 0..x.nrows() {
+        let row: Vec<f64> = x.row(i).iter().copied().collect();
+        problem.gradient(i, &row, &mut out);
+        (0..d).for_each(|k| g[(i, k)] = out[k]);
+    }
+    g
+}
+
+/// `prox_{α_i r}` row by row.
+fn prox(problem: &Problem, steps: &[f64], z: &Mat<f64>) -> Mat<f64> {
+    let r = problem.regularizer();
+    Mat::from_fn(z.nrows(), z.ncols(), |i, k| r.prox(steps[i], z[(i, k)]))
+}
+
+/// `diag(steps) · m`
+fn scale_rows(steps: &[f64], m: &Mat<f64>) -> Mat<f64> {
+    Mat::from_fn(m.nrows(), m.ncols(), |i, k| steps[i] * m[(i, k)])
+}
+
+/// `X = prox_{αr}(Z);  Z⁺ = A X − αB∇(X) − Y;  Y⁺ = Y + C Z⁺;  Y⁰ = 0`
+struct Recursion {
+    a: Mat<f64>,
+    b: Mat<f64>,
+    c: Mat<f64>,
+    step: f64,
+    /// The step of the prox: `α`, unless the version is wrong.
+    prox_step: f64,
+}
+
+impl Recursion {
+    /// The row of the table that belongs to a method.
+    fn of(method: &str, w: &Mat<f64>, step: f64) -> Self {
+        let one = identity(w.nrows());
+        let lambda = &one - w;
+        let lazy = half(&(&one + w));
+        let (a, b, c) = match method {
+            "ProxEd" => (lazy.clone(), lazy, half(&lambda)),
+            "PgExtra" => (lazy, one, half(&lambda)),
+            "ProxAtc" => (w * w, w * w, &lambda * &lambda),
+            "SemiAtc" => (w * w, w.clone(), &lambda * &lambda),
+            "Diging" => (w * w, one, &lambda * &lambda),
+            other => panic!("{other} has no row"),
+        };
+        Self { a, b, c, step, prox_step: step }
+    }
+
+    /// The iterates `X` 1 to `steps`.
+    fn iterates(&self, problem: &Problem, steps: usize) -> Vec<Mat<f64>> {
+        let proxes = vec![self.prox_step; problem.agents()];
+        let zeros = Mat::zeros(problem.agents(), problem.dimension());
+        let (mut x, mut y) = (prox(problem, &proxes, &zeros), zeros);
+        let mut all = Vec::with_capacity(steps);
+        for _ in 0..steps {
+            let z = &self.a * &x - Scale(self.step) * (&self.b * gradients(problem, &x)) - &y;
+            y += &self.c * &z;
+            x = prox(problem, &proxes, &z);
+            all.push(x.clone());
+        }
+        all
+    }
+}
+
+/// `x = prox_{α_i r}(z);  z⁺ = z − x + W~(2x − x⁻ − Λ(∇(x) − ∇(x⁻)))`, first `z¹ = x⁰ − Λ∇(x⁰)`; the iterates 1 to `rounds`.
+fn nids(problem: &Problem, steps: &[f64], w_tilde: &Mat<f64>, rounds: usize) -> Vec<Mat<f64>> {
+    let mut x_last = prox(problem, steps, &Mat::zeros(problem.agents(), problem.dimension()));
+    let mut g_last = gradients(problem, &x_last);
+    let mut z = &x_last - scale_rows(steps, &g_last);
+    let mut all = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let x = prox(problem, steps, &z);
+        let g = gradients(problem, &x);
+        let moved = Scale(2.0) * &x - &x_last - scale_rows(steps, &(&g - &g_last));
+        z = &z - &x + w_tilde * moved;
+        all.push(x.clone());
+        (x_last, g_last) = (x, g);
+    }
+    all
+}
+
+/// Largest difference between the iterates of two methods.
+fn apart(a: &[Mat<f64>], b: &[Mat<f64>]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| difference(a, b)).fold(0.0, |m, v| if v.is_nan() { v } else { m.max(v) })
+}
+
+const DENSE_PROBLEM: &str =
+    "Lasso(dimension: 8, rows: 24, heterogeneity: 0.5, noise: 0.5, l1: 0.1, l2: 0.1, box: (-0.2, 1.0))";
+
+#[test]
+fn the_table_of_recursions_is_what_runs() {
+    for g in GRAPHS {
+        let graph = graph(g);
+        let problem = problem(DENSE_PROBLEM, graph.agents());
+        for kind in [MixingKind::LazyMetropolis, MixingKind::Metropolis] {
+            let w = mixing_matrix(&graph, kind);
+            for name in ["ProxEd", "PgExtra", "ProxAtc", "SemiAtc", "Diging"] {
+                let step = 0.5 / problem.smoothness_max();
+                let ours = method(&format!("{name}(step: {step:e}, mixing: {kind:?})"));
+                let ours = iterates(&ours, &problem, &graph, 100);
+                let paper = Recursion::of(name, &w, step).iterates(&problem, 100);
+                let difference = apart(&ours, &paper);
+                assert!(difference <= 1e-10, "{name}, {kind:?}, {g}: {difference:e}");
+            }
+        }
+        // DLM: A = I − αρL_G, B = I, C = αρL_G.
+        let largest = (0..graph.agents()).map(|i| graph.degree(i)).max().unwrap();
+        let weight = 0.5 / (1 + largest) as f64;
+        let one = identity(graph.agents());
+        let laplacian = Mat::from_fn(graph.agents(), graph.agents(), |i, j| {
+            weight * if i == j { graph.degree(i) as f64 } else { -f64::from(adjacent(&graph, i, j)) }
+        });
+        let step = 1.0 / problem.smoothness_max();
+        let paper = Recursion { a: &one - &laplacian, b: one, c: laplacian, step, prox_step: step };
+        let ours = iterates(&method("Dlm"), &problem, &graph, 100);
+        let difference = apart(&ours, &paper.iterates(&problem, 100));
+        assert!(difference <= 1e-10, "Dlm, {g}: {difference:e}");
+    }
+}
+
+#[test]
+fn dlm_with_half_the_laplacian_is_pg_extra() {
+    let graph = graph("Ring(6)");
+    let problem = problem(DENSE_PROBLEM, 6);
+    let dlm = iterates(&method("Dlm"), &problem, &graph, 300);
+    let extra = iterates(&method("PgExtra(mixing: Uniform)"), &problem, &graph, 300);
+    assert!(apart(&dlm, &extra) <= 1e-12);
+}
+
+/// All agents share one feature matrix, so that all `L_i` are equal; their targets differ.
+fn equal_smoothness(agents: usize, regularizer: Regularizer) -> Problem {
+    let d = 6;
+    let mut rng = random::stream(7, "test/methods/equal", &[]);
+    let features: Vec<f64> = (0..10 * d).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let shards = (0..agents)
+        .map(|_| Shard {
+            features: features.clone(),
+            targets: (0..10).map(|_| rng.random_range(-1.0..1.0)).collect(),
+        })
+        .collect();
+    Problem::new("equal L_i", d, Loss::LeastSquares, shards, regularizer).unwrap()
+}
+
+/// `Constants` without memory: `P = α, S = w/(2α), C = w/2` in the units of `shared`, where `w` is lazy Metropolis.
+fn memoryless(graph: &Graph, primal: f64) -> AlgorithmSpec {
+    // w_lazy/2 = w_metropolis/4 = (λ/4)·(w_metropolis/λ), λ = λ_max(I − W).
+    let metropolis = Mixing::new(graph, MixingKind::Metropolis);
+    let mixing = metropolis.spectrum(graph).unwrap().laplacian_max / 4.0;
+    let dual = mixing / primal;
+    method(&format!(
+        "Constants(primal: {primal:e}, momentum: 0.0, gradient_difference: 0.0, extrapolation: 0.0, \
+         dual: {dual:e}, mixing: {mixing:e}, memory: 0.0)"
+    ))
+}
+
+#[test]
+fn memoryless_constants_are_exact_diffusion_where_r_is_zero() {
+    for g in GRAPHS {
+        let graph = graph(g);
+        let problem = equal_smoothness(graph.agents(), Regularizer::default());
+        let primal = 0.9;
+        let step = primal / problem.smoothness_max();
+        let constants = iterates(&memoryless(&graph, primal), &problem, &graph, 500);
+        let diffusion = iterates(&method(&format!("ProxEd(step: {step:e})")), &problem, &graph, 500);
+        let difference = apart(&constants, &diffusion);
+        assert!(difference <= 1e-12, "{g}: {difference:e}");
+    }
+}
+
+/// For r ≠ 0 the rule takes the prox before mixing: another method, with the same limit.
+#[test]
+fn memoryless_constants_are_exact_where_r_is_not_zero() {
+    for g in GRAPHS {
+        let graph = graph(g);
+        let problem = equal_smoothness(graph.agents(), Regularizer::new(0.05, 0.0, None).unwrap());
+        let optimum = optimum::solve(&problem).unwrap();
+        let constants = memoryless(&graph, 0.9);
+        let trace = run(&constants, &problem, &graph, &optimum, 10_000);
+        assert_eq!(trace.status, Status::Converged, "{g}: {:e}", trace.last().gap);
+        let step = 0.9 / problem.smoothness_max();
+        let diffusion = iterates(&method(&format!("ProxEd(step: {step:e})")), &problem, &graph, 20);
+        assert!(apart(&iterates(&constants, &problem, &graph, 20), &diffusion) > 1e-3, "{g}");
+    }
+}
+
+/// With equal steps and r = 0 both satisfy `x⁺⁺ = W~(2x⁺ − x − α(∇(x⁺) − ∇(x)))` and differ by the mixing of the first step
+/// only: `x¹ = W~(x⁰ − α∇)` in Exact Diffusion, `x¹ = x⁰ − α∇` in NIDS. Where all gradients at the start agree that mixing
+/// changes nothing, and the two are one method.
+#[test]
+fn nids_with_equal_steps_is_exact_diffusion_where_r_is_zero() {
+    let (n, d) = (6, 4);
+    let graph = graph("Ring(6)");
+    // Diagonal features, the same curvatures in another order for every agent; b_ik = v_k/a_ik makes ∇f_i(0) = −v/d.
+    let curvatures = [1.0, 1.5, 2.0, 2.5];
+    let shards = (0..n)
+        .map(|i| {
+            let a = |k: usize| curvatures[(i + k) % d];
+            Shard {
+                features: (0..d * d).map(|e| if e / d == e % d { a(e % d) } else { 0.0 }).collect(),
+                targets: (0..d).map(|k| (k as f64 - 1.2) / a(k)).collect(),
+            }
+        })
+        .collect();
+    let agreeing = Problem::new("agreeing", d, Loss::LeastSquares, shards, Regularizer::default()).unwrap();
+    assert!((1..n).all(|i| agreeing.smoothness(i) == agreeing.smoothness(0)));
+    let disagreeing = equal_smoothness(n, Regularizer::default());
+    let w_tilde = half(&(&identity(n) + mixing_matrix(&graph, MixingKind::LazyMetropolis)));
+
+    for (problem, same_start) in [(agreeing, true), (disagreeing, false)] {
+        let nids = iterates(&method("Nids"), &problem, &graph, 300);
+        let diffusion = iterates(&method("ProxEd"), &problem, &graph, 300);
+        let difference = apart(&nids, &diffusion);
+        assert_eq!(difference <= 1e-10, same_start, "{difference:e}");
+        let step = 1.0 / problem.smoothness_max();
+        for x in [&nids, &diffusion] {
+            for three in x.windows(3) {
+                let change = gradients(&problem, &three[1]) - gradients(&problem, &three[0]);
+                let next = &w_tilde * (Scale(2.0) * &three[1] - &three[0] - Scale(step) * change);
+                assert!(self::difference(&three[2], &next) <= 1e-10);
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Known wrong versions.
+
+const LASSO: &str = "Lasso(dimension: 8, rows: 24, heterogeneity: 0.5, noise: 0.5, l1: 0.1)";
+
+/// A prox with the full step beside a gradient with a share of it: another weight of the regularizer.
+#[test]
+fn wrong_prox_scaled_differently_from_the_gradient() {
+    let graph = graph("Ring(6)");
+    let right = problem(LASSO, 6);
+    let optimum = optimum::solve(&right).unwrap();
+    // The gradient of the problem with features and targets times √s is s∇f, which is what the wrong versions use.
+    let scaled = |share: f64| {
+        let root = share.sqrt();
+        let shards = right.shards().iter().map(|s| Shard {
+            features: s.features.iter().map(|v| root * v).collect(),
+            targets: s.targets.iter().map(|v| root * v).collect(),
+        });
+        Problem::new("scaled", 8, Loss::LeastSquares, shards.collect(), *right.regularizer()).unwrap()
+    };
+    let step = 0.5 / right.smoothness_max();
+    for (name, share) in [("Dapg", 0.5), ("Odapg", 0.85), ("ProxEd", 0.5), ("Nids", 0.5)] {
+        // The step of NIDS comes in units of 1/L_i.
+        let method = method(&if name == "Nids" { name.into() } else { format!("{name}(step: {step:e})") });
+        let end = |problem: &Problem| {
+            let last = iterates(&method, problem, &graph, 5_000).pop().unwrap();
+            gap(&last, &right, &optimum)
+        };
+        assert!(end(&scaled(1.0)) <= EXACT, "{name}");
+        assert_missed(&format!("{name} with {share} of the gradient"), end(&scaled(share)));
+    }
+    let w = mixing_matrix(&graph, MixingKind::LazyMetropolis);
+    for name in ["ProxEd", "PgExtra", "ProxAtc", "SemiAtc", "Diging"] {
+        let mut recursion = Recursion::of(name, &w, step);
+        let end = |r: &Recursion| gap(&r.iterates(&right, 2_000).pop().unwrap(), &right, &optimum);
+        assert!(end(&recursion) <= EXACT, "{name}");
+        recursion.prox_step = 2.0 * step;
+        assert_missed(&format!("{name} with twice the prox"), end(&recursion));
+    }
+}
+
+#[test]
+fn wrong_mixing_hard_coded_as_a_third_of_the_topology() {
+    let gap_on = |g: &str, w: &dyn Fn(&Graph) -> Mat<f64>| {
+        let graph = graph(g);
+        let problem = problem(LASSO, graph.agents());
+        let optimum = optimum::solve(&problem).unwrap();
+        let recursion = Recursion::of("ProxEd", &w(&graph), 0.5 / problem.smoothness_max());
+        gap(&recursion.iterates(&problem, 3_000).pop().unwrap(), &problem, &optimum)
+    };
+    // On a ring it is the uniform matrix, and right.
+    assert!(gap_on("Ring(6)", &third_of_the_topology) <= EXACT);
+    for g in ["Star(5)", "Path(5)", "Complete(5)"] {
+        assert!(gap_on(g, &|graph| mixing_matrix(graph, MixingKind::LazyMetropolis)) <= EXACT);
+        assert_missed(&format!("topology/3 on {g}"), gap_on(g, &third_of_the_topology));
+    }
+}
+
+#[test]
+fn wrong_nids_with_unequal_steps_and_plain_mixing() {
+    for g in GRAPHS {
+        let graph = graph(g);
+        let problem = problem(LASSO, graph.agents());
+        let optimum = optimum::solve(&problem).unwrap();
+        let steps: Vec<f64> = (0..graph.agents()).map(|i| 1.0 / problem.smoothness(i)).collect();
+        let largest = steps.iter().copied().fold(0.0, f64::max);
+        let one = identity(graph.agents());
+        let w = mixing_matrix(&graph, MixingKind::LazyMetropolis);
+        // W~ = I − cΛ(I − W), c = 1/(2 max α_i), is what runs; (I + W)/2 is right for equal steps only.
+        let right = &one - scale_rows(&steps, &(Scale(0.5 / largest) * (&one - &w)));
+        let wrong = half(&(&one + &w));
+        let paper = nids(&problem, &steps, &right, 5_000);
+        let ours = iterates(&method("Nids"), &problem, &graph, 5_000);
+        assert!(apart(&ours, &paper) <= 1e-10, "{g}: {:e}", apart(&ours, &paper));
+        assert!(gap(&paper[4_999], &problem, &optimum) <= EXACT, "{g}");
+        let wrong = nids(&problem, &steps, &wrong, 5_000).pop().unwrap();
+        assert_missed(&format!("NIDS with unequal steps and (I + W)/2 on {g}"), gap(&wrong, &problem, &optimum));
+    }
+}
+
+/// Adapt-then-combine tracking, `x⁺ = prox_{αr}(W(x − αs)), s⁺ = W(s + ∇(x⁺) − ∇(x))`, with the mixing of `s` left out.
+#[test]
+fn wrong_tracking_that_mixes_the_iterate_and_not_the_gradient() {
+    let graph = graph("Ring(6)");
+    let problem = problem(LASSO, 6);
+    let optimum = optimum::solve(&problem).unwrap();
+    let w = mixing_matrix(&graph, MixingKind::LazyMetropolis);
+    let step = 0.3 / problem.smoothness_max();
+    let end = |tracker: &Mat<f64>| {
+        let mut x = Mat::zeros(6, 8);
+        let mut g = gradients(&problem, &x);
+        let mut s = g.clone();
+        for _ in 0..5_000 {
+            x = prox(&problem, &[step; 6], &(&w * (&x - Scale(step) * &s)));
+            let g_next = gradients(&problem, &x);
+            s = tracker * (&s + &g_next - &g);
+            g = g_next;
+        }
+        gap(&x, &problem, &optimum)
+    };
+    assert!(end(&w) <= EXACT);
+    assert_missed("tracking without mixing", end(&identity(6)));
+}
+
+/// In f32, accumulating `Z − WZ` drifts; accumulating antisymmetric edge flows does not.
+#[test]
+fn wrong_duals_from_z_minus_wz_in_single_precision() {
+    let (n, d) = (10, 20);
+    let graph = graph("Ring(10)");
+    let problem = problem("Lasso(dimension: 20, rows: 8, l1: 0.1)", n);
+    let w = mixing_matrix(&graph, MixingKind::LazyMetropolis);
+    let step = 1.0 / problem.smoothness_max();
+    // ‖Σ_i y_i‖∞ after 30,000 steps of Exact Diffusion in the form z = prox(x − P(∇ + y)), mixed after the prox.
+    let drift = |flows: bool| {
+        let (mut x, mut y) = (vec![vec![0f32; d]; n], vec![vec![0f32; d]; n]);
+        let mut flow = vec![vec![0f32; d]; graph.edges().len()];
+        let mut g = vec![0.0; d];
+        for _ in 0..30_000 {
+            let z: Vec<Vec<f32>> = (0..n)
+                .map(|i| {
+                    let point: Vec<f64> = x[i].iter().map(|v| f64::from(*v)).collect();
+                    problem.gradient(i, &point, &mut g);
+                    (0..d)
+                        .map(|k| {
+                            let v = x[i][k] - step as f32 * (g[k] as f32 + y[i][k]);
+                            problem.regularizer().prox(step, f64::from(v)) as f32
+                        })
+                        .collect()
+                })
+                .collect();
+            let dual = (0.5 / step) as f32;
+            if flows {
+                x.clone_from(&z);
+                y.iter_mut().for_each(|row| row.fill(0.0));
+                for (e, &(i, j)) in graph.edges().iter().enumerate() {
+                    let weight = w[(i, j)] as f32;
+                    for k in 0..d {
+                        let mixed = weight * (z[i][k] - z[j][k]);
+                        flow[e][k] += dual * mixed;
+                        y[i][k] += flow[e][k];
+                        y[j][k] -= flow[e][k];
+                        x[i][k] -= 0.5 * mixed;
+                        x[j][k] += 0.5 * mixed;
+                    }
+                }
+            } else {
+                for i in 0..n {
+                    for k in 0..d {
+                        let mixed = z[i][k] - (0..n).map(|j| w[(i, j)] as f32 * z[j][k]).sum::<f32>();
+                        y[i][k] += dual * mixed;
+                        x[i][k] = z[i][k] - 0.5 * mixed;
+                    }
+                }
+            }
+        }
+        let total = |k: usize| y.iter().map(|row| f64::from(row[k])).sum::<f64>().abs();
+        (0..d).map(total).fold(0.0, f64::max)
+    };
+    let (flows, naive) = (drift(true), drift(false));
+    println!("‖Σy‖∞: flows {flows:.1e}, Z − WZ {naive:.1e}");
+    assert!(flows <= 1e-5 && naive >= 1e-3, "flows {flows:e}, Z − WZ {naive:e}");
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Bills, threads, exchanges.
+
+#[test]
+fn an_iteration_is_billed_as_its_paper_says() {
+    let graph = graph("Star(5)");
+    let problem = problem(LASSO, 5);
+    let (edges, d) = (graph.edges().len() as u64, problem.dimension() as u64);
+    for (text, rounds, scalars) in [
+        ("ProxDgd", 1, 0), ("PgExtra", 1, 0), ("Nids", 1, 0), ("ProxEd", 1, 0), ("Dlm", 1, 0),
+        ("Constants", 1, 1), ("ProxAtc", 2, 0), ("SemiAtc", 2, 0), ("Diging", 2, 0),
+        ("Dapg", 3, 0), ("Odapg", 3, 0), ("Dapg(mixings: 2)", 6, 0), ("Odapg(mixings: 4)", 12, 0),
+    ] {
+        let mut network = Network::new(&graph);
+        let mut process = method(text).start(&problem, &mut network).unwrap();
+        assert_eq!((network.bill().rounds, network.bill().floats), (0, 2 * edges * scalars), "{text}");
+        for k in 1..=7 {
+            process.step(&problem, &mut network);
+            let bill = network.bill();
+            // The first step of NIDS, z¹ = x⁰ − Λ∇, needs no neighbour.
+            let expected = rounds * if text == "Nids" { k - 1 } else { k };
+            assert_eq!((bill.rounds, bill.vectors_per_edge), (expected, expected), "{text}, step {k}");
+            assert_eq!(bill.floats, 2 * edges * (d * expected + scalars), "{text}, step {k}");
+            assert_eq!(bill.bytes, 8 * bill.floats, "{text}, step {k}");
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let graph = graph("Ring(10)");
+    let problem = problem("Lasso(dimension: 2000, rows: 10)", 10);
+    let with_threads = |threads: usize, method: &AlgorithmSpec| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut bits: Vec<Vec<u64>> = Vec::new();
+            trajectory(method, &problem, &graph, 40, |_, x| {
+                bits.push(x.values().iter().map(|v| v.to_bits()).collect());
+            });
+            bits
+        })
+    };
+    for method in methods() {
+        assert!(with_threads(1, &method) == with_threads(2, &method), "{method}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn exchanges_conserve_sums_and_match_the_dense_matrix(
+        agents in 2..12usize, dimension in 1..6usize, seed in 0..1_000u64, size in -3..4i32,
+    ) {
+        let spec = GraphSpec::ErdosRenyi { agents, probability: 0.5 };
+        let graph = spec.build(seed).unwrap();
+        let mut rng = random::stream(seed, "test/methods/exchange", &[]);
+        let size = 10f64.powi(size);
+        let mut draw = |rows: usize| {
+            Field::from_values(dimension, (0..rows * dimension).map(|_| size * rng.random_range(-1.0..1.0)).collect())
+        };
+        let (z, flows) = (draw(agents), draw(graph.edges().len()));
+        let rounding = 1e-15 * size * (agents * agents) as f64;
+
+        let mixing = Mixing::new(&graph, MixingKind::Metropolis);
+        let mut network = Network::new(&graph);
+        let mut out = Field::zeros(agents, dimension);
+        network.disagreement(mixing.edge_weights(), &z, &mut out);
+        prop_assert!(out.sum_drift() <= rounding);
+        let lambda = identity(agents) - mixing_matrix(&graph, MixingKind::Metropolis);
+        prop_assert!((dense(&out) - lambda * dense(&z)).norm_max() <= rounding);
+
+        // The same from edges: differences, weighted, added to one end and subtracted from the other.
+        let mut edges = Field::zeros(graph.edges().len(), dimension);
+        network.differences(&z, &mut edges);
+        edges.for_each_row(|e, row| row.iter_mut().for_each(|v| *v *= mixing.edge_weights()[e]));
+        let mut sum = Field::zeros(agents, dimension);
+        add_flows(&graph, &edges, &mut sum);
+        prop_assert!((dense(&out) - dense(&sum)).norm_max() <= rounding);
+
+        let mut sum = z.clone();
+        add_flows(&graph, &flows, &mut sum);
+        let before = z.mean();
+        prop_assert!(sum.mean().iter().zip(&before).all(|(a, b)| (a - b).abs() <= rounding));
+
+        let equal = Field::from_values(dimension, vec![size; agents * dimension]);
+        network.disagreement(mixing.edge_weights(), &equal, &mut out);
+        prop_assert!(out.values().iter().all(|v| *v == 0.0));
+    }
+}

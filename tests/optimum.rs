@@ -1,0 +1,169 @@
+//! The certified optimum against scikit-learn (`fixtures/optimum`), and against itself on random problems: the KKT residual is
+//! at rounding level and no point lies below `F(x) − certificate`.
+
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
+use serde::Deserialize;
+use starling::problem::{Loss, Optimum, Problem, ProblemSpec, Regularizer, Role, Shard, optimum};
+use starling::random;
+use starling::rule::parse_ron;
+use std::path::Path;
+use std::time::Instant;
+
+/// What `fixtures/optimum/make.py` records.
+#[derive(Deserialize)]
+struct Fixture {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    dataset: String,
+    loss: Loss,
+    l1: f64,
+    l2: f64,
+    objective: f64,
+    nonzeros: usize,
+    solution: Vec<f64>,
+}
+
+fn problem(text: &str, agents: usize, trial: u64) -> Problem {
+    let spec: ProblemSpec = parse_ron("problem", text).unwrap();
+    spec.sample(agents, 2, Role::Test, trial).unwrap()
+}
+
+#[test]
+fn agrees_with_scikit_learn() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read(root.join("tests/fixtures/optimum/scikit_learn.json")).unwrap();
+    let fixture: Fixture = serde_json::from_slice(&text).unwrap();
+    assert!(fixture.cases.len() >= 7);
+    for case in fixture.cases {
+        let spec = ProblemSpec::Data {
+            path: root.join(format!("datasets/{}.libsvm.gz", case.dataset)),
+            loss: case.loss,
+            l1: case.l1,
+            l2: case.l2,
+            bounds: None,
+            split: Default::default(),
+            standardize: true,
+            positive: None,
+        };
+        let problem = spec.sample(1, 1, Role::Test, 0).unwrap();
+        let start = Instant::now();
+        let optimum = optimum::solve(&problem).unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        let what = format!("{} {:?} l1 {:.4} l2 {}", case.dataset, case.loss, case.l1, case.l2);
+        let difference = (optimum.objective - case.objective) / case.objective;
+        let certificate = optimum.certificate / optimum.objective;
+        println!(
+            "{what}: {difference:.1e}, certificate {certificate:.1e}, KKT {:.1e}, {} nonzeros, {seconds:.2} s, {}",
+            optimum.kkt_residual, optimum.nonzeros, optimum.solver
+        );
+        assert!(difference.abs() <= 1e-10, "{what}: {difference:e}");
+        assert!(certificate <= 1e-10, "{what}: {certificate:e}");
+        assert_eq!(optimum.nonzeros, case.nonzeros, "{what}");
+        // scikit-learn's solution is no better than the certificate allows, and close.
+        assert!(problem.objective(&case.solution) >= optimum.objective - optimum.certificate, "{what}");
+        let largest = case.solution.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        let apart = optimum.x.iter().zip(&case.solution).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart <= 1e-4 * largest, "{what}: {apart:e}");
+    }
+}
+
+/// `F(x) − certificate` lies below every point that is tried: near and far, along axes and at random.
+fn assert_bounds(what: &str, problem: &Problem, optimum: &Optimum) {
+    let mut rng = random::stream(4, "test/optimum/points", &[]);
+    let scale = optimum.x.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
+    let floor = optimum.objective - optimum.certificate;
+    let clip = |v: f64| problem.regularizer().bounds.map_or(v, |(lo, hi)| v.clamp(lo, hi));
+    for trial in 0..400 {
+        let size = scale * 10f64.powi(-(trial % 9));
+        let axis = rng.random_range(0..optimum.x.len());
+        let point: Vec<f64> = (0..optimum.x.len())
+            .map(|k| {
+                let noise: f64 = StandardNormal.sample(&mut rng);
+                let moved = trial % 2 == 0 || k == axis;
+                clip(optimum.x[k] + if moved { size * noise } else { 0.0 })
+            })
+            .collect();
+        // Sums of different points round differently.
+        let value = problem.objective(&point) + 1e-15 * optimum.objective.abs();
+        assert!(value >= floor, "{what}: {value:e} < {floor:e}");
+    }
+}
+
+#[test]
+fn certificates_bound_and_kkt_residuals_vanish() {
+    for (text, kind) in [
+        ("Lasso(dimension: 30, rows: 10, l1: 0.1)", "duality gap"),
+        // d > rows in all
+        ("Lasso(dimension: 80, rows: 6, l1: 0.1)", "duality gap"),
+        ("Lasso(dimension: 80, rows: 6, l1: 0.001)", "duality gap"),
+        ("Lasso(dimension: 80, rows: 6, l1: 0.0, l2: 0.01)", "duality gap"),
+        ("Lasso(dimension: 80, rows: 6, l1: 0.05, l2: 0.1, heterogeneity: 1.0)", "duality gap"),
+        ("Lasso(dimension: 20, rows: 10, l1: 0.0, box: (-0.1, 0.3))", "duality gap"),
+        ("Lasso(dimension: 60, rows: 5, l1: 0.05, box: (0.0, 0.3))", "duality gap"),
+        ("Lasso(dimension: 20, rows: 10, l1: 0.0, noise: 0.5)", "gradient norm"),
+        ("Lasso(dimension: 20, rows: 10, l1: 0.0, box: (0.0, inf))", "gradient norm"),
+        ("Lasso(dimension: 20, rows: 10, l1: 0.1, box: (0.0, inf))", "duality gap"),
+        ("Lasso(dimension: 80, rows: 6, l1: 0.1, box: (-inf, 0.2))", "duality gap"),
+        ("Lasso(dimension: 10, rows: 10, l1: 100.0)", "duality gap"),
+        ("Logistic(dimension: 30, rows: 10, l1: 0.02)", "duality gap"),
+        ("Logistic(dimension: 80, rows: 6, l1: 0.01)", "duality gap"),
+        ("Logistic(dimension: 80, rows: 6, l1: 0.0, l2: 0.01)", "duality gap"),
+        ("Logistic(dimension: 80, rows: 6, l1: 0.01, l2: 0.02)", "duality gap"),
+        ("Logistic(dimension: 20, rows: 10, l1: 0.0, box: (-0.1, 0.3))", "duality gap"),
+        ("Logistic(dimension: 6, rows: 20, l1: 0.0, noise: 3.0)", "gradient norm"),
+        ("Logistic(dimension: 6, rows: 20, l1: 0.0, noise: 3.0, box: (0.0, inf))", "gradient norm"),
+        ("Logistic(dimension: 30, rows: 10, l1: 0.02, box: (0.0, inf))", "duality gap"),
+    ] {
+        for trial in 0..3 {
+            let problem = problem(text, 6, trial);
+            let start = Instant::now();
+            let optimum = optimum::solve(&problem).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let seconds = start.elapsed().as_secs_f64();
+            let (f, relative) = (optimum.objective, optimum.certificate / optimum.objective);
+            println!("{text} {trial}: F* {f:.3e}, certificate {relative:.1e}, KKT {:.1e}, {seconds:.2} s, {}", optimum.kkt_residual, optimum.solver);
+            assert_eq!(optimum.certificate_kind, kind, "{text}");
+            assert!(relative <= 1e-11, "{text}: certificate {relative:e}");
+            assert!(optimum.kkt_residual <= 1e-13 * (1.0 + problem.smoothness_max()), "{text}: {:e}", optimum.kkt_residual);
+            assert_eq!(problem.objective(&optimum.x), f, "{text}");
+            assert_bounds(text, &problem, &optimum);
+        }
+    }
+}
+
+/// Labels given by the first feature: `F` tends to its infimum 0 and has no minimiser.
+fn separable(dimension: usize) -> Problem {
+    let mut rng = random::stream(5, "test/optimum/separable", &[]);
+    let shards = (0..4)
+        .map(|_| {
+            let features: Vec<f64> = (0..10 * dimension).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let targets = features.chunks(dimension).map(|row| if row[0] > 0.0 { 1.0 } else { -1.0 }).collect();
+            Shard { features, targets }
+        })
+        .collect();
+    Problem::new("separable", dimension, Loss::Logistic, shards, Regularizer::default()).unwrap()
+}
+
+/// Once `‖∇F‖²/(2μ)` with the Hessian at the last point was given as a certificate, half of what `F` still fell by.
+#[test]
+fn separable_data_without_a_regularizer_are_refused_soon() {
+    for dimension in [1, 3, 60] {
+        let start = Instant::now();
+        let message = optimum::solve(&separable(dimension)).unwrap_err().to_string();
+        assert!(message.contains("no minimiser"), "{message}");
+        assert!(start.elapsed().as_secs_f64() < 10.0);
+    }
+}
+
+/// Once the conjugate of a one-sided box was zero where it is infinite.
+#[test]
+fn conjugates_of_one_sided_boxes_are_infinite_where_nothing_bounds() {
+    let r = |l1, bounds| Regularizer::new(l1, 0.0, Some(bounds)).unwrap();
+    let nonnegative = r(0.0, (0.0, f64::INFINITY));
+    assert_eq!((nonnegative.conjugate(1e-3), nonnegative.conjugate(-1e-3)), (f64::INFINITY, 0.0));
+    let above = r(0.5, (f64::NEG_INFINITY, 2.0));
+    assert_eq!((above.conjugate(-0.6), above.conjugate(0.4), above.conjugate(1.5)), (f64::INFINITY, 0.0, 2.0));
+}

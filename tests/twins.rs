@@ -1,0 +1,574 @@
+//! The training half against its plain twins: `Batch` and `Problem`, `SharedModule` and `SharedRule`; meta-gradients against
+//! central differences; round trips; independence of the number of threads.
+
+#![cfg(feature = "cpu")]
+
+mod common;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor};
+use common::training::{solved, wgpu};
+use common::{largest, path, random_problem, relative_error, ring, star};
+use rand::RngExt;
+use rand_distr::StandardNormal;
+use starling::algorithm::Algorithm;
+use starling::field::{Field, dot};
+use starling::graph::Graph;
+use starling::network::Network;
+use starling::problem::{Loss, Optimum, Problem, Regularizer};
+use starling::random;
+use starling::rule::shared::Ranges;
+use starling::rule::{Constants, Milodo, Shared, SharedRule};
+use starling::train::TrainDevice;
+use starling::train::batch::{Batch, Place};
+use starling::train::meta_loss::MetaLoss;
+use starling::train::milodo::MilodoModule;
+use starling::train::parameters;
+use starling::train::shared::{SharedModule, initial};
+use starling::train::unroll::{RuleModule, window, windows};
+
+fn cpu(dtype: DType) -> Place {
+    let device = TrainDevice::cpu().unwrap().device;
+    Place { device, dtype }
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.detach().try_into_vec_as::<f64>().unwrap()
+}
+
+/// Names, losses and regularizers that are tried one by one.
+fn kinds() -> [(&'static str, Loss, Regularizer); 5] {
+    let r = |l1, l2, bounds| Regularizer::new(l1, l2, bounds).unwrap();
+    [
+        ("lasso", Loss::LeastSquares, r(0.02, 0.0, None)),
+        ("logistic", Loss::Logistic, r(0.01, 0.0, None)),
+        ("elastic net", Loss::LeastSquares, r(0.02, 0.1, None)),
+        ("box", Loss::LeastSquares, r(0.0, 0.0, Some((-0.15, 0.2)))),
+        (
+            "boxed elastic net",
+            Loss::Logistic,
+            r(0.01, 0.05, Some((-0.4, 0.3))),
+        ),
+    ]
+}
+
+/// `count` problems of one kind with unequal numbers of rows, and their optima.
+fn problems(
+    loss: Loss,
+    regularizer: Regularizer,
+    agents: usize,
+    count: u64,
+) -> Vec<(Problem, Optimum)> {
+    let rows = |i| 3 + 2 * (i % 3);
+    let one = |seed| random_problem(loss, regularizer, agents, 7, rows, 40 + seed);
+    solved((0..count).map(one).collect())
+}
+
+/// A rule whose networks move its coefficients: random weights in every layer, the last included.
+fn lively(seed: u64) -> Shared {
+    let mut rule = initial(Constants::default(), Ranges::default(), &[8, 6], 20, seed);
+    for (key, network) in [&mut rule.node, &mut rule.edge].into_iter().enumerate() {
+        let mut rng = random::stream(seed, "test/weights", &[key as u64]);
+        for layer in &mut network.as_mut().unwrap().layers {
+            let scale = 1.0 / (layer.inputs as f32).sqrt();
+            layer
+                .weight
+                .iter_mut()
+                .for_each(|w| *w = scale * rng.sample::<f32, _>(StandardNormal));
+            layer
+                .bias
+                .iter_mut()
+                .for_each(|b| *b = 0.1 * rng.sample::<f32, _>(StandardNormal));
+        }
+    }
+    rule
+}
+
+/// The largest difference between module and plain rule over `steps` steps, relative to the largest value of the step.
+fn distance(
+    rule: &Shared,
+    graph: &Graph,
+    problems: &[(Problem, Optimum)],
+    place: &Place,
+    steps: usize,
+) -> f64 {
+    let module = SharedModule::new(rule, &place.device, place.dtype, false);
+    let batch = Batch::new(graph, problems, place).unwrap();
+    let mut state = module.start(&batch);
+    let plain = SharedRule::new(rule.clone(), graph).unwrap();
+    let mut networks: Vec<Network> = problems.iter().map(|_| Network::new(graph)).collect();
+    let mut states: Vec<_> = problems
+        .iter()
+        .zip(&mut networks)
+        .map(|((p, _), network)| plain.init(p, network))
+        .collect();
+    let mut worst = 0.0f64;
+    for _ in 0..steps {
+        state = module.step(&batch, state);
+        let x = host(state.x.clone());
+        for (k, (problem, _)) in problems.iter().enumerate() {
+            plain.step(&mut states[k], problem, &mut networks[k]);
+            let d = problem.dimension();
+            let rows = x.chunks_exact(d).skip(k).step_by(problems.len());
+            let ours: Vec<f64> = rows.flatten().copied().collect();
+            let error = relative_error(&ours, plain.iterate(&states[k]).values());
+            assert!(error.is_finite(), "not finite");
+            worst = worst.max(error);
+        }
+    }
+    worst
+}
+
+/// The module follows the plain rule on every kind of problem and graph within `tolerance`.
+fn compare_trajectories(place: &Place, tolerance: f64) {
+    for graph in [ring(5), star(5), path(4)] {
+        for (name, loss, regularizer) in kinds() {
+            let problems = problems(loss, regularizer, graph.agents(), 2);
+            let error = distance(&lively(3), &graph, &problems, place, 12);
+            println!("{name} on a {}: {error:.1e}", graph.name());
+            assert!(
+                error <= tolerance,
+                "{name} on a {}: {error:e}",
+                graph.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn shared_follows_its_twin_in_f64() {
+    // The plain rule's networks run in f32.
+    compare_trajectories(&cpu(DType::F64), 1e-4);
+}
+
+#[test]
+fn shared_follows_its_twin_in_f32() {
+    compare_trajectories(&cpu(DType::F32), 1e-3);
+}
+
+#[test]
+fn shared_follows_its_twin_on_wgpu() {
+    if let Some((wgpu, _alone)) = wgpu() {
+        let place = Place {
+            device: wgpu.device,
+            dtype: DType::F32,
+        };
+        compare_trajectories(&place, 1e-3);
+    }
+}
+
+/// Without networks nothing is f32: the twins agree to rounding, over many steps.
+#[test]
+fn constants_follow_their_twin() {
+    let constants = Constants {
+        gradient_difference: 0.2,
+        memory: -0.3,
+        ..Constants::default()
+    };
+    for graph in [path(1), path(2), ring(5), star(5)] {
+        for (name, loss, regularizer) in kinds() {
+            let problems = problems(loss, regularizer, graph.agents(), 2);
+            let rule = Shared::constant(constants);
+            let error = distance(&rule, &graph, &problems, &cpu(DType::F64), 60);
+            assert!(error <= 1e-11, "{name} on a {}: {error:e}", graph.name());
+        }
+    }
+}
+
+/// A point for every agent of every problem, `[n·B, d]`, uniform in ±`radius`.
+fn points(rows: usize, dimension: usize, radius: f64) -> Vec<f64> {
+    let mut rng = random::stream(9, "test/points", &[]);
+    (0..rows * dimension)
+        .map(|_| rng.random_range(-radius..radius))
+        .collect()
+}
+
+#[test]
+fn gradients_objectives_and_prox_equal_the_problem() {
+    let graph = star(4);
+    for (name, loss, regularizer) in kinds() {
+        let problems = problems(loss, regularizer, 4, 3);
+        let place = cpu(DType::F64);
+        let batch = Batch::new(&graph, &problems, &place).unwrap();
+        let (count, d) = (problems.len(), batch.dimension);
+        // Inside the box: outside of it the plain objective is infinite, the tensor's only of use to the gap.
+        let x = points(4 * count, d, 0.15);
+        let tensor = || place.tensor(x.clone(), [4 * count, d]);
+        let mut gradient = vec![0.0; x.len()];
+        for (row, own) in gradient.chunks_exact_mut(d).enumerate() {
+            problems[row % count]
+                .0
+                .gradient(row / count, &x[row * d..][..d], own);
+        }
+        let error = relative_error(&host(batch.gradient(tensor())), &gradient);
+        assert!(error <= 1e-10, "{name}: the gradient differs by {error:e}");
+
+        let objective: Vec<f64> = (0..count)
+            .map(|k| problems[k].0.objective(&mean(&x, k, count, d)))
+            .collect();
+        let error = relative_error(&host(batch.objective(tensor())), &objective);
+        assert!(error <= 1e-10, "{name}: the objective differs by {error:e}");
+
+        let v = points(4 * count, d, 1.0);
+        let step: Vec<f64> = points(4 * count, d, 2.0).iter().map(|p| p.abs()).collect();
+        let prox: Vec<f64> = step
+            .iter()
+            .zip(&v)
+            .map(|(p, v)| regularizer.prox(*p, *v))
+            .collect();
+        let shape = [4 * count, d];
+        let ours = batch.prox(place.tensor(step, shape), place.tensor(v, shape));
+        let error = relative_error(&host(ours), &prox);
+        assert!(error <= 1e-10, "{name}: the prox differs by {error:e}");
+    }
+}
+
+/// `x̄` of problem `k` out of `[n·B, d]`.
+fn mean(x: &[f64], k: usize, count: usize, d: usize) -> Vec<f64> {
+    let rows: Vec<f64> = x
+        .chunks_exact(d)
+        .skip(k)
+        .step_by(count)
+        .flatten()
+        .copied()
+        .collect();
+    Field::from_values(d, rows).mean()
+}
+
+/// `(F(x) − F*)/|F*|` without cancellation, by another road than `Batch`: the curvature integrated along the way,
+/// `∫₀¹ (1 − t) φ''(u* + t δ) δ² dt`, and the regularizer's slack coordinate by coordinate.
+fn reference_gap(problem: &Problem, optimum: &Optimum, x: &[f64]) -> f64 {
+    const NODES: usize = 2_000;
+    let d = problem.dimension();
+    let mut total = 0.0;
+    for shard in problem.shards() {
+        let weight = 1.0 / (problem.agents() * shard.targets.len()) as f64;
+        for row in shard.features.chunks_exact(d) {
+            let (start, end) = (dot(row, &optimum.x), dot(row, x));
+            let moved = end - start;
+            let curvature = |t: f64| match problem.loss() {
+                Loss::LeastSquares => 1.0,
+                Loss::Logistic => 1.0 / (2.0 + 2.0 * (start + t * moved).cosh()),
+            };
+            // Simpson's rule.
+            let integral: f64 = (0..=NODES)
+                .map(|k| {
+                    let t = k as f64 / NODES as f64;
+                    let factor = if k == 0 || k == NODES {
+                        1.0
+                    } else {
+                        2.0 + 2.0 * (k % 2) as f64
+                    };
+                    factor * (1.0 - t) * curvature(t)
+                })
+                .sum();
+            total += weight * integral / (3 * NODES) as f64 * moved * moved;
+        }
+    }
+    let mut gradient = vec![0.0; d];
+    for i in 0..problem.agents() {
+        let mut own = vec![0.0; d];
+        problem.gradient(i, &optimum.x, &mut own);
+        gradient
+            .iter_mut()
+            .zip(&own)
+            .for_each(|(g, o)| *g += o / problem.agents() as f64);
+    }
+    let r = problem.regularizer();
+    for k in 0..d {
+        let (at, step) = (optimum.x[k], x[k] - optimum.x[k]);
+        total +=
+            r.l1 * (x[k].abs() - at.abs()) + gradient[k] * step + 0.5 * r.l2 * step * (x[k] + at);
+    }
+    total / optimum.objective.abs()
+}
+
+/// Near the optimum, where the difference of objectives is rounding, and far from it.
+#[test]
+fn gaps_equal_the_problem_near_and_far() {
+    let graph = star(4);
+    // Between, rows of the logistic loss change from series to formula: its truncation error at the border.
+    for (radius, tolerance, logistic, single) in [
+        (1e-4, 1e-8, 1e-8, 1e-3),
+        (1e-2, 1e-10, 1e-10, 1e-3),
+        (0.3, 1e-10, 1e-6, 1e-4),
+        (10.0, 1e-10, 1e-6, 1e-5),
+    ] {
+        for (name, loss, regularizer) in kinds() {
+            let problems = problems(loss, regularizer, 4, 3);
+            let (count, d) = (problems.len(), problems[0].0.dimension());
+            let mut x = points(4 * count, d, radius);
+            for (row, x) in x.chunks_exact_mut(d).enumerate() {
+                for (x, at) in x.iter_mut().zip(&problems[row % count].1.x) {
+                    *x += at;
+                    if let Some((lo, hi)) = regularizer.bounds {
+                        *x = x.clamp(lo, hi);
+                    }
+                }
+            }
+            let expected: Vec<f64> = (0..count)
+                .map(|k| reference_gap(&problems[k].0, &problems[k].1, &mean(&x, k, count, d)))
+                .collect();
+            let tolerance = if loss == Loss::Logistic {
+                logistic
+            } else {
+                tolerance
+            };
+            for (dtype, tolerance) in [(DType::F64, tolerance), (DType::F32, single)] {
+                let place = cpu(dtype);
+                let batch = Batch::new(&graph, &problems, &place).unwrap();
+                let gap = host(batch.gap(place.tensor(x.clone(), [4 * count, d])));
+                for (ours, expected) in gap.iter().zip(&expected) {
+                    let error = (ours / expected - 1.0).abs();
+                    assert!(
+                        error <= tolerance,
+                        "{name} at {radius} in {dtype:?}: {ours:e}, expected {expected:e}"
+                    );
+                }
+            }
+            if radius >= 0.3 {
+                for (k, (problem, optimum)) in problems.iter().enumerate() {
+                    let objective = problem.objective(&mean(&x, k, count, d));
+                    let plain = (objective - optimum.objective) / optimum.objective.abs();
+                    assert!(
+                        (expected[k] / plain - 1.0).abs() <= 1e-8,
+                        "{name}: {plain} is not {}",
+                        expected[k]
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A module in f64, and a batch to unroll it on.
+fn differentiable(
+    track_features: bool,
+    loss: Loss,
+    regularizer: Regularizer,
+    graph: &Graph,
+) -> (SharedModule, Batch) {
+    let place = cpu(DType::F64);
+    let problems = problems(loss, regularizer, graph.agents(), 2);
+    let batch = Batch::new(graph, &problems, &place).unwrap();
+    (
+        SharedModule::new(&lively(5), &place.device, place.dtype, track_features),
+        batch,
+    )
+}
+
+/// The meta-gradient is the derivative of the window's loss, from the start and from a state that has a past.
+#[test]
+fn meta_gradients_equal_central_differences() {
+    let mut worst = 0.0f64;
+    for (name, loss, regularizer) in kinds() {
+        let graph = if loss == Loss::Logistic {
+            path(4)
+        } else {
+            star(4)
+        };
+        let (module, batch) = differentiable(true, loss, regularizer, &graph);
+        for meta_loss in [MetaLoss::MeanObjective, MetaLoss::LogGap] {
+            let start = module.start(&batch);
+            let (_, later) = window(&module, &batch, start.clone(), 3, meta_loss);
+            for (state, when) in [(start, "from the start"), (later, "later")] {
+                let at = |values: &[f64]| {
+                    let module = parameters::with_values(module.clone(), values);
+                    window(&module, &batch, state.clone(), 4, meta_loss).0
+                };
+                let mut values = parameters::values(&module);
+                let gradient = at(&values).gradient;
+                let mut rng = random::stream(2, "test/entries", &[]);
+                let mut offset = 0;
+                for slot in parameters::slots(&module) {
+                    let length: usize = slot.shape.iter().product();
+                    let scale = largest(&gradient[offset..][..length]);
+                    assert!(scale > 0.0, "{name}: no gradient of {}", slot.name);
+                    for _ in 0..4 {
+                        let k = offset + rng.random_range(0..length);
+                        let (here, h) = (values[k], 1e-6);
+                        let mut moved = |by: f64| {
+                            values[k] = here + by;
+                            at(&values).loss
+                        };
+                        let difference = (moved(h) - moved(-h)) / (2.0 * h);
+                        values[k] = here;
+                        let error = (gradient[k] - difference).abs() / scale;
+                        assert!(
+                            error <= 1e-4,
+                            "{name}, {meta_loss:?} {when}: {} entry {}: {} by backpropagation, {difference} by differences",
+                            slot.name,
+                            k - offset,
+                            gradient[k]
+                        );
+                        worst = worst.max(error);
+                    }
+                    offset += length;
+                }
+            }
+        }
+    }
+    println!("worst entry: {worst:.1e}");
+}
+
+/// Without tracking, features count as given numbers: the same loss, and not its full derivative. Where no feature depends
+/// on a parameter, the two gradients are one.
+#[test]
+fn untracked_features_change_the_gradient_only() {
+    let (_, loss, regularizer) = kinds()[0];
+    let graph = star(4);
+    let (tracked, batch) = differentiable(true, loss, regularizer, &graph);
+    let (frozen, _) = differentiable(false, loss, regularizer, &graph);
+    let run = |module: &SharedModule, steps| {
+        window(
+            module,
+            &batch,
+            module.start(&batch),
+            steps,
+            MetaLoss::LogGap,
+        )
+        .0
+    };
+    let (full, cut) = (run(&tracked, 6), run(&frozen, 6));
+    assert_eq!(full.loss, cut.loss);
+    let difference = relative_error(&cut.gradient, &full.gradient);
+    assert!(
+        difference > 1e-3,
+        "the gradients differ by {difference:e} only"
+    );
+
+    // The first step's node features are given, and mixing does not move the mean.
+    assert_eq!(run(&tracked, 1).gradient, run(&frozen, 1).gradient);
+
+    let place = cpu(DType::F64);
+    let constant = |track| {
+        SharedModule::new(
+            &Shared::constant(Constants::default()),
+            &place.device,
+            place.dtype,
+            track,
+        )
+    };
+    assert_eq!(
+        run(&constant(true), 6).gradient,
+        run(&constant(false), 6).gradient
+    );
+}
+
+fn module(rule: &Shared, device: &Device, dtype: DType) -> SharedModule {
+    SharedModule::new(rule, device, dtype, true)
+}
+
+#[test]
+fn parameters_survive_the_way_to_the_host_and_back() {
+    for dtype in [DType::F32, DType::F64] {
+        let place = cpu(dtype);
+        let a = module(&lively(5), &place.device, dtype);
+        let b = module(&lively(6), &place.device, dtype);
+        let (of_a, of_b) = (parameters::values(&a), parameters::values(&b));
+        let lengths = parameters::slots(&a)
+            .iter()
+            .map(|s| s.shape.iter().product::<usize>())
+            .sum::<usize>();
+        assert_eq!((of_a.len(), lengths), (a.num_params(), a.num_params()));
+        assert_ne!(of_a, of_b);
+        let replaced = parameters::with_values(a.clone(), &of_b);
+        assert_eq!(parameters::values(&replaced), of_b);
+        assert_eq!(replaced.to_shared(), b.to_shared());
+        assert_eq!(parameters::values(&a), of_a);
+
+        // A replaced parameter still gets a gradient.
+        let (_, loss, regularizer) = kinds()[0];
+        let batch = Batch::new(&ring(4), &problems(loss, regularizer, 4, 1), &place).unwrap();
+        let gradient = |m: &SharedModule| {
+            window(m, &batch, m.start(&batch), 3, MetaLoss::LogGap)
+                .0
+                .gradient
+        };
+        assert_eq!(gradient(&replaced), gradient(&b));
+        assert!(largest(&gradient(&b)) > 0.0);
+    }
+}
+
+#[test]
+fn rules_survive_the_way_into_a_module_and_back() {
+    for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F64, 1e-14)] {
+        let device = cpu(dtype).device;
+        let rule = lively(5);
+        let back = module(&rule, &device, dtype).to_shared();
+        back.check().unwrap();
+        let numbers = |c: &Constants| {
+            [
+                c.primal,
+                c.momentum,
+                c.gradient_difference,
+                c.extrapolation,
+                c.dual,
+                c.mixing,
+                c.memory,
+            ]
+        };
+        let error = relative_error(&numbers(&back.constants), &numbers(&rule.constants));
+        assert!(error <= tolerance, "constants differ by {error:e}");
+        // Constants pass through a logarithm; everything else comes back bit for bit.
+        assert_eq!(
+            Shared {
+                constants: rule.constants,
+                ..back
+            },
+            rule
+        );
+        let constant = Shared::constant(Constants::default());
+        let back = module(&constant, &device, dtype).to_shared();
+        assert_eq!((back.node, back.edge), (None, None));
+    }
+
+    // Unequal degrees: the padding goes and comes.
+    let rule = Milodo::initial(&star(5), 0.1, 7);
+    let back = MilodoModule::new(&rule, &cpu(DType::F64).device, DType::F64).to_milodo();
+    assert_eq!(back, rule);
+    let single = MilodoModule::new(&rule, &cpu(DType::F32).device, DType::F32).to_milodo();
+    single.check().unwrap();
+    let again = MilodoModule::new(&single, &cpu(DType::F32).device, DType::F32).to_milodo();
+    assert_eq!(again, single);
+}
+
+#[test]
+fn windows_do_not_depend_on_the_number_of_threads() {
+    let graph = star(5);
+    let place = cpu(DType::F32);
+    let (_, loss, regularizer) = kinds()[1];
+    let problems = problems(loss, regularizer, 5, 7);
+    let chunks: Vec<Batch> = problems
+        .chunks(2)
+        .map(|c| Batch::new(&graph, c, &place).unwrap())
+        .collect();
+    let module = module(&lively(5), &place.device, place.dtype);
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let states = chunks.iter().map(|c| module.start(c)).collect();
+            let (first, states) = windows(&module, &chunks, states, 4, MetaLoss::LogGap, true);
+            let (second, states) = windows(&module, &chunks, states, 4, MetaLoss::LogGap, true);
+            let x: Vec<Vec<f64>> = states
+                .iter()
+                .map(|s| host(RuleModule::iterate(&module, s).clone()))
+                .collect();
+            let numbers = |w: starling::train::unroll::Window| (w.loss, w.last_gap, w.gradient);
+            (numbers(first), numbers(second), x)
+        })
+    };
+    let one = on(1);
+    assert_eq!(one, on(2));
+    assert!(largest(&one.1.2) > 0.0 && largest(&one.1.2).is_finite());
+
+    // Chunks are a matter of speed: one batch of all problems gives the same up to rounding.
+    let whole = [Batch::new(&graph, &problems, &place).unwrap()];
+    let start = vec![module.start(&whole[0])];
+    let (all, _) = windows(&module, &whole, start, 4, MetaLoss::LogGap, false);
+    let error = relative_error(&one.0.2, &all.gradient);
+    assert!(error <= 1e-3, "chunked gradients differ by {error:e}");
+}
