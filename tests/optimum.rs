@@ -53,7 +53,10 @@ fn agrees_with_scikit_learn() {
         let start = Instant::now();
         let optimum = optimum::solve(&problem).unwrap();
         let seconds = start.elapsed().as_secs_f64();
-        let what = format!("{} {:?} l1 {:.4} l2 {}", case.dataset, case.loss, case.l1, case.l2);
+        let what = format!(
+            "{} {:?} l1 {:.4} l2 {}",
+            case.dataset, case.loss, case.l1, case.l2
+        );
         let difference = (optimum.objective - case.objective) / case.objective;
         let certificate = optimum.certificate / optimum.objective;
         println!(
@@ -64,9 +67,17 @@ fn agrees_with_scikit_learn() {
         assert!(certificate <= 1e-10, "{what}: {certificate:e}");
         assert_eq!(optimum.nonzeros, case.nonzeros, "{what}");
         // scikit-learn's solution is no better than the certificate allows, and close.
-        assert!(problem.objective(&case.solution) >= optimum.objective - optimum.certificate, "{what}");
+        assert!(
+            problem.objective(&case.solution) >= optimum.objective - optimum.certificate,
+            "{what}"
+        );
         let largest = case.solution.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
-        let apart = optimum.x.iter().zip(&case.solution).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let apart = optimum
+            .x
+            .iter()
+            .zip(&case.solution)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
         assert!(apart <= 1e-4 * largest, "{what}: {apart:e}");
     }
 }
@@ -76,7 +87,12 @@ fn assert_bounds(what: &str, problem: &Problem, optimum: &Optimum) {
     let mut rng = random::stream(4, "test/optimum/points", &[]);
     let scale = optimum.x.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
     let floor = optimum.objective - optimum.certificate;
-    let clip = |v: f64| problem.regularizer().bounds.map_or(v, |(lo, hi)| v.clamp(lo, hi));
+    let clip = |v: f64| {
+        problem
+            .regularizer()
+            .bounds
+            .map_or(v, |(lo, hi)| v.clamp(lo, hi))
+    };
     for trial in 0..400 {
         let size = scale * 10f64.powi(-(trial % 9));
         let axis = rng.random_range(0..optimum.x.len());
@@ -100,23 +116,65 @@ fn certificates_bound_and_kkt_residuals_vanish() {
         // d > rows in all
         ("Lasso(dimension: 80, rows: 6, l1: 0.1)", "duality gap"),
         ("Lasso(dimension: 80, rows: 6, l1: 0.001)", "duality gap"),
-        ("Lasso(dimension: 80, rows: 6, l1: 0.0, l2: 0.01)", "duality gap"),
-        ("Lasso(dimension: 80, rows: 6, l1: 0.05, l2: 0.1, heterogeneity: 1.0)", "duality gap"),
-        ("Lasso(dimension: 20, rows: 10, l1: 0.0, box: (-0.1, 0.3))", "duality gap"),
-        ("Lasso(dimension: 60, rows: 5, l1: 0.05, box: (0.0, 0.3))", "duality gap"),
-        ("Lasso(dimension: 20, rows: 10, l1: 0.0, noise: 0.5)", "gradient norm"),
-        ("Lasso(dimension: 20, rows: 10, l1: 0.0, box: (0.0, inf))", "gradient norm"),
-        ("Lasso(dimension: 20, rows: 10, l1: 0.1, box: (0.0, inf))", "duality gap"),
-        ("Lasso(dimension: 80, rows: 6, l1: 0.1, box: (-inf, 0.2))", "duality gap"),
+        (
+            "Lasso(dimension: 80, rows: 6, l1: 0.0, l2: 0.01)",
+            "duality gap",
+        ),
+        (
+            "Lasso(dimension: 80, rows: 6, l1: 0.05, l2: 0.1, heterogeneity: 1.0)",
+            "duality gap",
+        ),
+        (
+            "Lasso(dimension: 20, rows: 10, l1: 0.0, box: (-0.1, 0.3))",
+            "duality gap",
+        ),
+        (
+            "Lasso(dimension: 60, rows: 5, l1: 0.05, box: (0.0, 0.3))",
+            "duality gap",
+        ),
+        (
+            "Lasso(dimension: 20, rows: 10, l1: 0.0, noise: 0.5)",
+            "gradient norm",
+        ),
+        (
+            "Lasso(dimension: 20, rows: 10, l1: 0.0, box: (0.0, inf))",
+            "gradient norm",
+        ),
+        (
+            "Lasso(dimension: 20, rows: 10, l1: 0.1, box: (0.0, inf))",
+            "duality gap",
+        ),
+        (
+            "Lasso(dimension: 80, rows: 6, l1: 0.1, box: (-inf, 0.2))",
+            "duality gap",
+        ),
         ("Lasso(dimension: 10, rows: 10, l1: 100.0)", "duality gap"),
         ("Logistic(dimension: 30, rows: 10, l1: 0.02)", "duality gap"),
         ("Logistic(dimension: 80, rows: 6, l1: 0.01)", "duality gap"),
-        ("Logistic(dimension: 80, rows: 6, l1: 0.0, l2: 0.01)", "duality gap"),
-        ("Logistic(dimension: 80, rows: 6, l1: 0.01, l2: 0.02)", "duality gap"),
-        ("Logistic(dimension: 20, rows: 10, l1: 0.0, box: (-0.1, 0.3))", "duality gap"),
-        ("Logistic(dimension: 6, rows: 20, l1: 0.0, noise: 3.0)", "gradient norm"),
-        ("Logistic(dimension: 6, rows: 20, l1: 0.0, noise: 3.0, box: (0.0, inf))", "gradient norm"),
-        ("Logistic(dimension: 30, rows: 10, l1: 0.02, box: (0.0, inf))", "duality gap"),
+        (
+            "Logistic(dimension: 80, rows: 6, l1: 0.0, l2: 0.01)",
+            "duality gap",
+        ),
+        (
+            "Logistic(dimension: 80, rows: 6, l1: 0.01, l2: 0.02)",
+            "duality gap",
+        ),
+        (
+            "Logistic(dimension: 20, rows: 10, l1: 0.0, box: (-0.1, 0.3))",
+            "duality gap",
+        ),
+        (
+            "Logistic(dimension: 6, rows: 20, l1: 0.0, noise: 3.0)",
+            "gradient norm",
+        ),
+        (
+            "Logistic(dimension: 6, rows: 20, l1: 0.0, noise: 3.0, box: (0.0, inf))",
+            "gradient norm",
+        ),
+        (
+            "Logistic(dimension: 30, rows: 10, l1: 0.02, box: (0.0, inf))",
+            "duality gap",
+        ),
     ] {
         for trial in 0..3 {
             let problem = problem(text, 6, trial);
@@ -124,10 +182,17 @@ fn certificates_bound_and_kkt_residuals_vanish() {
             let optimum = optimum::solve(&problem).unwrap_or_else(|e| panic!("{text}: {e}"));
             let seconds = start.elapsed().as_secs_f64();
             let (f, relative) = (optimum.objective, optimum.certificate / optimum.objective);
-            println!("{text} {trial}: F* {f:.3e}, certificate {relative:.1e}, KKT {:.1e}, {seconds:.2} s, {}", optimum.kkt_residual, optimum.solver);
+            println!(
+                "{text} {trial}: F* {f:.3e}, certificate {relative:.1e}, KKT {:.1e}, {seconds:.2} s, {}",
+                optimum.kkt_residual, optimum.solver
+            );
             assert_eq!(optimum.certificate_kind, kind, "{text}");
             assert!(relative <= 1e-11, "{text}: certificate {relative:e}");
-            assert!(optimum.kkt_residual <= 1e-13 * (1.0 + problem.smoothness_max()), "{text}: {:e}", optimum.kkt_residual);
+            assert!(
+                optimum.kkt_residual <= 1e-13 * (1.0 + problem.smoothness_max()),
+                "{text}: {:e}",
+                optimum.kkt_residual
+            );
             assert_eq!(problem.objective(&optimum.x), f, "{text}");
             assert_bounds(text, &problem, &optimum);
         }
@@ -139,12 +204,24 @@ fn separable(dimension: usize) -> Problem {
     let mut rng = random::stream(5, "test/optimum/separable", &[]);
     let shards = (0..4)
         .map(|_| {
-            let features: Vec<f64> = (0..10 * dimension).map(|_| rng.random_range(-1.0..1.0)).collect();
-            let targets = features.chunks(dimension).map(|row| if row[0] > 0.0 { 1.0 } else { -1.0 }).collect();
+            let features: Vec<f64> = (0..10 * dimension)
+                .map(|_| rng.random_range(-1.0..1.0))
+                .collect();
+            let targets = features
+                .chunks(dimension)
+                .map(|row| if row[0] > 0.0 { 1.0 } else { -1.0 })
+                .collect();
             Shard { features, targets }
         })
         .collect();
-    Problem::new("separable", dimension, Loss::Logistic, shards, Regularizer::default()).unwrap()
+    Problem::new(
+        "separable",
+        dimension,
+        Loss::Logistic,
+        shards,
+        Regularizer::default(),
+    )
+    .unwrap()
 }
 
 /// Once `‖∇F‖²/(2μ)` with the Hessian at the last point was given as a certificate, half of what `F` still fell by.
@@ -152,7 +229,9 @@ fn separable(dimension: usize) -> Problem {
 fn separable_data_without_a_regularizer_are_refused_soon() {
     for dimension in [1, 3, 60] {
         let start = Instant::now();
-        let message = optimum::solve(&separable(dimension)).unwrap_err().to_string();
+        let message = optimum::solve(&separable(dimension))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("no minimiser"), "{message}");
         assert!(start.elapsed().as_secs_f64() < 10.0);
     }
@@ -163,7 +242,17 @@ fn separable_data_without_a_regularizer_are_refused_soon() {
 fn conjugates_of_one_sided_boxes_are_infinite_where_nothing_bounds() {
     let r = |l1, bounds| Regularizer::new(l1, 0.0, Some(bounds)).unwrap();
     let nonnegative = r(0.0, (0.0, f64::INFINITY));
-    assert_eq!((nonnegative.conjugate(1e-3), nonnegative.conjugate(-1e-3)), (f64::INFINITY, 0.0));
+    assert_eq!(
+        (nonnegative.conjugate(1e-3), nonnegative.conjugate(-1e-3)),
+        (f64::INFINITY, 0.0)
+    );
     let above = r(0.5, (f64::NEG_INFINITY, 2.0));
-    assert_eq!((above.conjugate(-0.6), above.conjugate(0.4), above.conjugate(1.5)), (f64::INFINITY, 0.0, 2.0));
+    assert_eq!(
+        (
+            above.conjugate(-0.6),
+            above.conjugate(0.4),
+            above.conjugate(1.5)
+        ),
+        (f64::INFINITY, 0.0, 2.0)
+    );
 }

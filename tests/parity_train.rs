@@ -8,18 +8,18 @@ use burn::tensor::{DType, Device};
 use common::training::{solved, wgpu};
 use common::{fixtures, random_problem, relative_error, star};
 use rand::RngExt;
+use starling::algorithm::Algorithm;
 use starling::graph::Graph;
 use starling::network::Network;
 use starling::problem::{Loss, Problem, Regularizer};
 use starling::random;
-use starling::rule::milodo::{AgentCells, Milodo, MilodoRule};
+use starling::rule::milodo::{AgentCells, Cell, Milodo, MilodoRule};
 use starling::train::TrainDevice;
 use starling::train::batch::{Batch, Place};
 use starling::train::meta_loss::MetaLoss;
 use starling::train::milodo::MilodoModule;
 use starling::train::parameters::{self, Slot};
 use starling::train::unroll::{RuleModule, Window, window};
-use starling::{algorithm::Algorithm, rule::milodo::Cell};
 
 /// The mean objective over the first `steps` steps of one problem, with its gradient.
 fn meta(

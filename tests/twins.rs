@@ -121,7 +121,7 @@ fn distance(
 
 /// The module follows the plain rule on every kind of problem and graph within `tolerance`.
 fn compare_trajectories(place: &Place, tolerance: f64) {
-    for graph in [ring(5), star(5), path(4)] {
+    for graph in [path(1), ring(5), star(5), path(4)] {
         for (name, loss, regularizer) in kinds() {
             let problems = problems(loss, regularizer, graph.agents(), 2);
             let error = distance(&lively(3), &graph, &problems, place, 12);
@@ -409,6 +409,27 @@ fn meta_gradients_equal_central_differences() {
         }
     }
     println!("worst entry: {worst:.1e}");
+}
+
+/// An edge field without rows once stopped the unrolling.
+#[test]
+fn a_single_agent_is_differentiated_too() {
+    let (_, loss, regularizer) = kinds()[0];
+    let (module, batch) = differentiable(true, loss, regularizer, &path(1));
+    let found = window(&module, &batch, module.start(&batch), 4, MetaLoss::LogGap).0;
+    let mut offset = 0;
+    for slot in parameters::slots(&module) {
+        let length: usize = slot.shape.iter().product();
+        let size = largest(&found.gradient[offset..][..length]);
+        assert_eq!(
+            size == 0.0,
+            slot.name.starts_with("edge"),
+            "{}: {size:e}",
+            slot.name
+        );
+        assert!(size.is_finite(), "{}", slot.name);
+        offset += length;
+    }
 }
 
 /// Without tracking, features count as given numbers: the same loss, and not its full derivative. Where no feature depends

@@ -18,6 +18,7 @@ mod train;
 mod tune;
 
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Exit code of bad input.
@@ -87,7 +88,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = ["starling=info", "starling=debug", "debug"][usize::from(cli.verbose.min(2))];
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(output::log_writer).without_time().with_target(false).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(output::log_writer).without_time().with_target(false).init();
     if let Some(threads) = cli.threads
         && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()
     {

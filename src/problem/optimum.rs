@@ -128,12 +128,25 @@ impl<'a> Pooled<'a> {
     fn duality_gap(&self, x: &[f64], gradient: &[f64]) -> f64 {
         let r = self.problem.regularizer();
         // Where x is unbounded above (below), r* is infinite beyond l1 (−l1), unless l2 > 0.
-        let limits = |end: Option<f64>| if r.l2 > 0.0 || end.is_some_and(f64::is_finite) { f64::INFINITY } else { r.l1 };
+        let limits = |end: Option<f64>| {
+            if r.l2 > 0.0 || end.is_some_and(f64::is_finite) {
+                f64::INFINITY
+            } else {
+                r.l1
+            }
+        };
         let (below, above) = (limits(r.bounds.map(|b| b.0)), limits(r.bounds.map(|b| b.1)));
         let outside = |g: &&f64| -**g > above || **g > below;
-        let largest = gradient.iter().filter(outside).fold(0.0_f64, |a, g| a.max(g.abs()));
+        let largest = gradient
+            .iter()
+            .filter(outside)
+            .fold(0.0_f64, |a, g| a.max(g.abs()));
         // A hair inside, so that rounding does not leave the domain of r*.
-        let scale = if largest == 0.0 { 1.0 } else { r.l1 / largest * (1.0 - 1e-16) };
+        let scale = if largest == 0.0 {
+            1.0
+        } else {
+            r.l1 / largest * (1.0 - 1e-16)
+        };
         let losses: f64 = with_loss!(self.problem.loss(), L => self.rows.iter().map(|&(row, b, weight)| {
             let u = dot(row, x);
             weight * (L::value(u, b) + L::conjugate(scale * L::slope(u, b), b))
@@ -141,9 +154,7 @@ impl<'a> Pooled<'a> {
         let regularizers: f64 = x
             .iter()
             .zip(gradient)
-            .map(|(&x, &g)| {
-                r.value(&[x]) + r.conjugate((-scale * g).clamp(-below, above))
-            })
+            .map(|(&x, &g)| r.value(&[x]) + r.conjugate((-scale * g).clamp(-below, above)))
             .sum();
         (losses + regularizers).max(0.0)
     }
@@ -165,7 +176,9 @@ impl<'a> Pooled<'a> {
         let roots: Vec<f64> = with_loss!(self.problem.loss(), L => self.rows.iter()
             .map(|&(row, b, weight)| (weight * L::curvature(dot(row, x), b)).sqrt())
             .collect());
-        let half = Mat::from_fn(self.rows.len(), s, |i, k| roots[i] * self.rows[i].0[active[k]]);
+        let half = Mat::from_fn(self.rows.len(), s, |i, k| {
+            roots[i] * self.rows[i].0[active[k]]
+        });
         let mut hessian = half.transpose() * &half;
         let trace: f64 = (0..s).map(|k| hessian[(k, k)]).sum();
         let damping = 1e-14 * trace / s as f64;
@@ -181,7 +194,11 @@ impl<'a> Pooled<'a> {
         for (k, &j) in active.iter().enumerate() {
             let moved = x[j] + step[(k, 0)];
             // A coordinate that would change its sign under l1 stops at zero.
-            next[j] = if r.l1 > 0.0 && moved * x[j] < 0.0 { 0.0 } else { moved };
+            next[j] = if r.l1 > 0.0 && moved * x[j] < 0.0 {
+                0.0
+            } else {
+                moved
+            };
             if let Some((lo, hi)) = r.bounds {
                 next[j] = next[j].max(lo).min(hi);
             }
@@ -245,7 +262,7 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
             let mut g_next = vec![0.0; d];
             pooled.gradient(&next, &mut g_next);
             let r_next = pooled.kkt_residual(&next, &g_next);
-            if !(r_next < residual) {
+            if r_next.is_nan() || r_next >= residual {
                 break;
             }
             (candidate, g, residual) = (next, g_next, r_next);
@@ -266,12 +283,18 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
         if *b <= 4e-16 * scale {
             break;
         }
-        stale = if improved || *b > 1e-12 * scale { 0 } else { stale + 1 };
+        stale = if improved || *b > 1e-12 * scale {
+            0
+        } else {
+            stale + 1
+        };
     }
     let x = best.map(|(_, x)| x).unwrap_or(x);
     pooled.gradient(&x, &mut g);
     let objective = problem.objective(&x);
-    let bounded = r.bounds.is_some_and(|(lo, hi)| lo.is_finite() && hi.is_finite());
+    let bounded = r
+        .bounds
+        .is_some_and(|(lo, hi)| lo.is_finite() && hi.is_finite());
     let (certificate, kind) = if r.l1 > 0.0 || r.l2 > 0.0 || bounded {
         (pooled.duality_gap(&x, &g), "duality gap")
     } else {
@@ -290,7 +313,9 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
         objective,
         certificate,
         certificate_kind: kind.into(),
-        solver: format!("restarted FISTA ({iterations} iterations) + active-set Newton ({newton_steps} steps)"),
+        solver: format!(
+            "restarted FISTA ({iterations} iterations) + active-set Newton ({newton_steps} steps)"
+        ),
         nonzeros: x.iter().filter(|v| **v != 0.0).count(),
         kkt_residual: pooled.kkt_residual(&x, &g),
         x,
@@ -302,7 +327,11 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
 /// Without a regularizer nothing changes along the null space of the data, which is left out of `μ`.
 fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
     let (d, r) = (x.len(), pooled.problem.regularizer());
-    let norm2: f64 = x.iter().zip(g).map(|(&x, &g)| r.stationarity(x, g).powi(2)).sum();
+    let norm2: f64 = x
+        .iter()
+        .zip(g)
+        .map(|(&x, &g)| r.stationarity(x, g).powi(2))
+        .sum();
     if norm2 == 0.0 {
         return 0.0;
     }
@@ -315,7 +344,9 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
             let (row, b, weight) = pooled.rows[i];
             row[k] * (weight * L::curvature(dot(row, point), b)).sqrt()
         }));
-        let values = (half.transpose() * &half).self_adjoint_eigenvalues(Side::Lower).ok()?;
+        let values = (half.transpose() * &half)
+            .self_adjoint_eigenvalues(Side::Lower)
+            .ok()?;
         let floor = 1e-12 * values.last()?;
         let null = values.partition_point(|v| *v <= floor);
         Some((values, null))
@@ -324,7 +355,11 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
         return f64::INFINITY;
     };
     // Curvatures differ by orders of magnitude at x, not at 0: there only directions without data are flat.
-    let flat = if r.is_none() { spectrum(&vec![0.0; d]).map_or(0, |(_, null)| null) } else { 0 };
+    let flat = if r.is_none() {
+        spectrum(&vec![0.0; d]).map_or(0, |(_, null)| null)
+    } else {
+        0
+    };
     if null > flat || null == d {
         return f64::INFINITY;
     }
@@ -332,25 +367,42 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
     let t = match pooled.problem.loss() {
         Loss::LeastSquares => 0.0,
         Loss::Logistic => {
-            let longest = pooled.rows.iter().map(|(row, ..)| dot(row, row)).fold(0.0, f64::max);
+            let longest = pooled
+                .rows
+                .iter()
+                .map(|(row, ..)| dot(row, row))
+                .fold(0.0, f64::max);
             (norm2 * longest).sqrt() / mu
         }
     };
-    if t < 1.0 { norm2 / (2.0 * mu * (1.0 - t)) } else { f64::INFINITY }
+    if t < 1.0 {
+        norm2 / (2.0 * mu * (1.0 - t))
+    } else {
+        f64::INFINITY
+    }
 }
 
 /// SHA-256 over everything that determines `F`: loss, regularizer, data.
 fn content_hash(problem: &Problem) -> String {
     let mut hasher = Sha256::new();
     hasher.update(b"starling optimum 2");
-    hasher.update(format!("{:?} {:?} {}", problem.loss(), problem.regularizer(), problem.dimension()));
+    hasher.update(format!(
+        "{:?} {:?} {}",
+        problem.loss(),
+        problem.regularizer(),
+        problem.dimension()
+    ));
     for shard in problem.shards() {
         hasher.update((shard.targets.len() as u64).to_le_bytes());
         for v in shard.features.iter().chain(&shard.targets) {
             hasher.update(v.to_le_bytes());
         }
     }
-    hasher.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 /// Where optima are kept: `$STARLING_CACHE`, else `starling` in the user's cache folder.

@@ -83,7 +83,11 @@ impl Regularizer {
             (true, Some((lo, hi))) => at((soft / self.l2).max(lo).min(hi)),
             (false, None) if soft == 0.0 => 0.0,
             (false, None) => f64::INFINITY,
-            (false, Some((lo, hi))) if (v > self.l1 && hi.is_infinite()) || (v < -self.l1 && lo.is_infinite()) => f64::INFINITY,
+            (false, Some((lo, hi)))
+                if (v > self.l1 && hi.is_infinite()) || (v < -self.l1 && lo.is_infinite()) =>
+            {
+                f64::INFINITY
+            }
             // Piecewise linear: the best of the finite ends and the kink.
             (false, Some((lo, hi))) => [lo, hi, 0.0_f64.max(lo).min(hi)]
                 .into_iter()
@@ -168,7 +172,10 @@ mod tests {
     #[test]
     fn bad_weights_are_named() {
         let message = Regularizer::new(-0.1, 0.0, None).unwrap_err().to_string();
-        assert!(message.contains("l1") && message.contains("-0.1"), "{message}");
+        assert!(
+            message.contains("l1") && message.contains("-0.1"),
+            "{message}"
+        );
         assert!(Regularizer::new(0.0, f64::NAN, None).is_err());
         assert!(Regularizer::new(0.0, 0.0, Some((1.0, -1.0))).is_err());
     }

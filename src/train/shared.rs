@@ -220,11 +220,12 @@ impl SharedModule {
     /// Coefficients of a network: `constant + range · tanh(output)`, one `[rows, d]` tensor per output.
     ///
     /// `per_row`: features that differ between coordinates, `[rows, d]` each; `per_item`: the others, `[rows, 1]` each.
+    /// Without features the constants alone, `[1, 1]` each.
     fn coefficients<const O: usize>(
         layers: &[Layer], constants: Tensor<2>, ranges: &[f64; O], per_row: Vec<Tensor<2>>, per_item: Vec<Tensor<2>>,
     ) -> [Tensor<2>; O] {
         let constant = |o: usize| constants.clone().slice([o..o + 1, 0..1]);
-        if layers.is_empty() {
+        if per_row.is_empty() {
             return std::array::from_fn(constant);
         }
         let [rows, d] = per_row[0].dims();
@@ -318,7 +319,8 @@ impl SharedModule {
         // One exchange.
         let difference = batch.differences(z.clone());
         let e = difference.dims()[0];
-        let (per_row, per_item) = if self.edge.is_empty() {
+        // A single agent has no edges, and a network no rows to work on.
+        let (per_row, per_item) = if self.edge.is_empty() || e == 0 {
             (Vec::new(), Vec::new())
         } else {
             let (dn, last) = (observe(&difference), observe(&s.difference_last));

@@ -10,7 +10,6 @@ use crate::rule::Structure;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 /// A rule as a Burn module that can be unrolled.
 pub trait RuleModule: Module + Send + Sync {
@@ -75,12 +74,31 @@ pub fn window<M: RuleModule>(
 pub fn windows<M: RuleModule>(
     module: &M, chunks: &[Batch], states: Vec<M::State>, steps: usize, loss: MetaLoss, parallel: bool,
 ) -> (Window, Vec<M::State>) {
-    let one = |(batch, state): (&Batch, M::State)| window(module, batch, state, steps, loss);
-    let results: Vec<(Window, M::State)> = if parallel {
-        chunks.par_iter().zip(states).map(one).collect()
-    } else {
-        chunks.iter().zip(states).map(one).collect()
+    // Plain threads, not rayon tasks: Burn takes locks around operations that use rayon themselves, and a worker that waits
+    // inside one would steal the next chunk and wait for the lock that it holds.
+    let workers = if parallel { rayon::current_num_threads().min(chunks.len()).max(1) } else { 1 };
+    let mut jobs: Vec<Vec<(usize, &Batch, M::State)>> = (0..workers).map(|_| Vec::new()).collect();
+    for (k, (batch, state)) in chunks.iter().zip(states).enumerate() {
+        jobs[k % workers].push((k, batch, state));
+    }
+    let unroll = |jobs: Vec<(usize, &Batch, M::State)>| -> Vec<(usize, (Window, M::State))> {
+        let one = |(k, batch, state)| (k, window(module, batch, state, steps, loss));
+        jobs.into_iter().map(one).collect()
     };
+    let mut results = std::thread::scope(|scope| {
+        let mut jobs = jobs.into_iter();
+        let mine = jobs.next().unwrap_or_default();
+        let others: Vec<_> = jobs.map(|jobs| scope.spawn(|| unroll(jobs))).collect();
+        let mut results = unroll(mine);
+        for other in others {
+            match other.join() {
+                Ok(more) => results.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    });
+    results.sort_by_key(|(k, _)| *k);
     let problems: usize = chunks.iter().map(|c| c.problems).sum();
     let mut mean = Window {
         loss: 0.0,
@@ -88,7 +106,7 @@ pub fn windows<M: RuleModule>(
         last_gap: 0.0,
     };
     let mut next = Vec::with_capacity(results.len());
-    for ((window, state), chunk) in results.into_iter().zip(chunks) {
+    for ((_, (window, state)), chunk) in results.into_iter().zip(chunks) {
         let share = chunk.problems as f64 / problems as f64;
         mean.loss += share * window.loss;
         mean.last_gap += share * window.last_gap;
