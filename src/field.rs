@@ -105,10 +105,10 @@ impl Field {
     /// Largest absolute value of `Σ_i row_i` over coordinates; NaN if any value is NaN.
     pub fn sum_drift(&self) -> f64 {
         let n = self.rows().max(1) as f64;
-        self.mean().iter().map(|m| (m * n).abs()).fold(
-            0.0,
-            |a: f64, b| if b.is_nan() || b > a { b } else { a },
-        )
+        self.mean()
+            .iter()
+            .map(|m| (m * n).abs())
+            .fold(0.0, |a: f64, b| if b.is_nan() || b > a { b } else { a })
     }
 
     /// Consensus error `‖X − 1x̄‖_F / √rows`.

@@ -30,7 +30,9 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     };
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if target.exists() && !target.is_file() {
-        return Err(refused(io::Error::other("it exists and is not a regular file")));
+        return Err(refused(io::Error::other(
+            "it exists and is not a regular file",
+        )));
     }
     let folder = match target.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -104,7 +104,8 @@ impl Algorithm for Abc {
         // message = scale_z·Z + scale_x·ΔX + scale_g·αΔ∇
         let compose = |out: &mut Field, scale_z: f64, scale_x: f64, scale_g: f64| {
             out.for_each_row(|i, row| {
-                let (x, x_last, g, g_last, z) = (x.row(i), x_last.row(i), g.row(i), g_last.row(i), z.row(i));
+                let (x, x_last, g, g_last, z) =
+                    (x.row(i), x_last.row(i), g.row(i), g_last.row(i), z.row(i));
                 for k in 0..row.len() {
                     row[k] = scale_z * z[k]
                         + scale_x * (x[k] - x_last[k])
@@ -114,7 +115,11 @@ impl Algorithm for Abc {
         };
         match self.kind {
             AbcKind::ProxEd | AbcKind::PgExtra | AbcKind::Dlm => {
-                let b = if self.kind == AbcKind::ProxEd { 1.0 } else { 0.0 };
+                let b = if self.kind == AbcKind::ProxEd {
+                    1.0
+                } else {
+                    0.0
+                };
                 compose(&mut s.message, 1.0, 1.0, -b);
             }
             AbcKind::ProxAtc | AbcKind::SemiAtc | AbcKind::Diging => {

@@ -79,7 +79,11 @@ impl<A: Algorithm> Process for Running<A> {
 }
 
 /// Starts `algorithm` on `problem`.
-pub fn start<A: Algorithm + 'static>(algorithm: A, problem: &Problem, network: &mut Network) -> Box<dyn Process> {
+pub fn start<A: Algorithm + 'static>(
+    algorithm: A,
+    problem: &Problem,
+    network: &mut Network,
+) -> Box<dyn Process> {
     let state = algorithm.init(problem, network);
     Box::new(Running { algorithm, state })
 }

@@ -28,23 +28,48 @@ pub struct Args {
 /// Audits with a progress bar.
 pub fn with_bar(rule: &FrozenRule, effort: Effort) -> anyhow::Result<Audit> {
     let bar = output::bar(1000, "audit  {bar:40} {percent:>3} %  {elapsed}");
-    let report = audit(&rule.structure, effort, &|share| bar.set_position((share * 1000.0) as u64))?;
+    let report = audit(&rule.structure, effort, &|share| {
+        bar.set_position((share * 1000.0) as u64)
+    })?;
     bar.finish_and_clear();
     Ok(report)
 }
 
 /// The findings as a table.
 pub fn table(report: &Audit) -> Table {
-    let mut table = Table::new([("check", false), ("figure", true), ("limit", true), ("", false), ("how", false)]);
+    let mut table = Table::new([
+        ("check", false),
+        ("figure", true),
+        ("limit", true),
+        ("", false),
+        ("how", false),
+    ]);
     for f in &report.findings {
-        let limit = if f.limit.is_finite() { format!("{:.0e}", f.limit) } else { "–".into() };
+        let limit = if f.limit.is_finite() {
+            format!("{:.0e}", f.limit)
+        } else {
+            "–".into()
+        };
         let verdict = if f.passed { "ok" } else { "FAILS" };
-        table.rows.push(vec![f.check.clone(), format!("{:.1e}", f.figure), limit, verdict.into(), f.how.clone()]);
+        table.rows.push(vec![
+            f.check.clone(),
+            format!("{:.1e}", f.figure),
+            limit,
+            verdict.into(),
+            f.how.clone(),
+        ]);
     }
     let (low, high) = report.diverged_interval;
     table.rows.push(vec![
-        "held out".into(), format!("{} of {}", report.diverged, report.trials), "–".into(), String::new(),
-        format!("problems on fresh graphs on which it diverged; 95 % interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high),
+        "held out".into(),
+        format!("{} of {}", report.diverged, report.trials),
+        "–".into(),
+        String::new(),
+        format!(
+            "problems on fresh graphs on which it diverged; 95 % interval {:.1} to {:.1} %",
+            100.0 * low,
+            100.0 * high
+        ),
     ]);
     table
 }
@@ -52,7 +77,12 @@ pub fn table(report: &Audit) -> Table {
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     anyhow::ensure!(args.steps > 0, "--steps is 0, expected at least 1");
     let rule = FrozenRule::read(&args.rule)?;
-    let effort = Effort { steps: args.steps, trials: args.trials, seed: args.seed, ..Effort::default() };
+    let effort = Effort {
+        steps: args.steps,
+        trials: args.trials,
+        seed: args.seed,
+        ..Effort::default()
+    };
     let report = with_bar(&rule, effort)?;
     if context.json {
         output::json(&serde_json::json!({

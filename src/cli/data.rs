@@ -38,14 +38,24 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         for entry in &manifest.entries {
             entry.verify(folder)?;
             if context.json {
-                output::json(&serde_json::json!({"name": entry.name, "rows": entry.rows, "columns": entry.columns, "verified": true}));
+                output::json(
+                    &serde_json::json!({"name": entry.name, "rows": entry.rows, "columns": entry.columns, "verified": true}),
+                );
             } else {
-                output::line(format!("{:<16}{:>6} × {:<5}{:<16}ok", entry.name, entry.rows, entry.columns, format!("{:?}", entry.task)));
+                output::line(format!(
+                    "{:<16}{:>6} × {:<5}{:<16}ok",
+                    entry.name,
+                    entry.rows,
+                    entry.columns,
+                    format!("{:?}", entry.task)
+                ));
             }
         }
         return Ok(());
     }
-    let Some(file) = &args.file else { return Ok(()) };
+    let Some(file) = &args.file else {
+        return Ok(());
+    };
     let set = data::read(file)?;
     let constant = |c: usize| (1..set.rows).all(|r| set.row(r)[c] == set.row(0)[c]);
     let mut values = set.targets.clone();
@@ -67,9 +77,18 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         return Ok(());
     }
     let total = report.rows * report.columns;
-    output::line(format!("{}: {} rows × {} columns", report.name, report.rows, report.columns));
-    output::line(format!("  {} of {total} features are not zero; {} columns are constant", report.nonzeros, report.constant_columns));
-    output::line(format!("  targets from {low} to {high}, {} different values", report.target_values));
+    output::line(format!(
+        "{}: {} rows × {} columns",
+        report.name, report.rows, report.columns
+    ));
+    output::line(format!(
+        "  {} of {total} features are not zero; {} columns are constant",
+        report.nonzeros, report.constant_columns
+    ));
+    output::line(format!(
+        "  targets from {low} to {high}, {} different values",
+        report.target_values
+    ));
     if values.len() <= 20 {
         for v in values {
             let count = set.targets.iter().filter(|t| **t == v).count();

@@ -36,7 +36,10 @@ pub struct Args {
 }
 
 fn head(step: usize, text: &str, clock: Instant) {
-    tracing::info!("[{step}/5] {text} ({:.0} s so far)", clock.elapsed().as_secs_f64());
+    tracing::info!(
+        "[{step}/5] {text} ({:.0} s so far)",
+        clock.elapsed().as_secs_f64()
+    );
 }
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
@@ -56,7 +59,15 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let rule_path = out.join("learned").join("rule.ron");
     let rule = FrozenRule::read(&checkpoint.join("best.ron"))?;
     rule.write(&rule_path)?;
-    let report = audit::with_bar(&rule, Effort { steps: 20_000, trials: 24, trial_steps: 1_000, seed: args.seed })?;
+    let report = audit::with_bar(
+        &rule,
+        Effort {
+            steps: 20_000,
+            trials: 24,
+            trial_steps: 1_000,
+            seed: args.seed,
+        },
+    )?;
     let findings = audit::table(&report);
     write_atomic(&out.join("audit.md"), findings.to_markdown().as_bytes())?;
     if !context.json {
@@ -71,25 +82,44 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let mut network = Network::new(&graph);
     let algorithm = AlgorithmSpec::Rule(rule_path.clone());
     let mut process = algorithm.start(&problem, &mut network)?;
-    let options = Options { steps: 100_000, ..Options::default() };
+    let options = Options {
+        steps: 100_000,
+        ..Options::default()
+    };
     let trace = run_verb::with_bar(process.as_mut(), &problem, &mut network, &best, &options);
     let record = Record::new(
         Subject {
-            algorithm: algorithm.to_string(), name: algorithm.name(), step_origin: algorithm.step_origin().into(),
-            problem: problem.name().into(), graph: graph.name().into(), seed: args.seed,
+            algorithm: algorithm.to_string(),
+            name: algorithm.name(),
+            step_origin: algorithm.step_origin().into(),
+            problem: problem.name().into(),
+            graph: graph.name().into(),
+            seed: args.seed,
         },
-        &trace, &best,
+        &trace,
+        &best,
     );
-    let points = trace.samples.iter().map(|s| (s.rounds as f64, s.gap)).collect();
+    let points = trace
+        .samples
+        .iter()
+        .map(|s| (s.rounds as f64, s.gap))
+        .collect();
     let plot = Plot {
         title: "The learned rule for 100,000 rounds".into(),
         x_label: "rounds".into(),
         y_label: "relative optimality gap".into(),
         x_log: true,
         y_log: true,
-        series: vec![Series { floor: Some(trace.gap_certificate), emphasis: true, ..Series::new("learned", points) }],
+        series: vec![Series {
+            floor: Some(trace.gap_certificate),
+            emphasis: true,
+            ..Series::new("learned", points)
+        }],
     };
-    write_atomic(&out.join("long-run/trace.csv"), run_verb::trace_csv(&trace).as_bytes())?;
+    write_atomic(
+        &out.join("long-run/trace.csv"),
+        run_verb::trace_csv(&trace).as_bytes(),
+    )?;
     write_atomic(&out.join("long-run/gap.svg"), plot.svg()?.as_bytes())?;
     write_atomic(&out.join("long-run/gap.png"), &plot.png()?)?;
     if context.json {
@@ -105,8 +135,18 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     write_atomic(&diabetes, DIABETES)?;
     let comparisons = [
         ("lasso", spec.to_string(), 1_000, 5),
-        ("ionosphere", format!("Data(path: {ionosphere:?}, loss: Logistic, l1: 0.02)"), 1_500, 1),
-        ("diabetes", format!("Data(path: {diabetes:?}, loss: LeastSquares, l1: 1)"), 1_500, 1),
+        (
+            "ionosphere",
+            format!("Data(path: {ionosphere:?}, loss: Logistic, l1: 0.02)"),
+            1_500,
+            1,
+        ),
+        (
+            "diabetes",
+            format!("Data(path: {diabetes:?}, loss: LeastSquares, l1: 1)"),
+            1_500,
+            1,
+        ),
     ];
     let mut written = Vec::new();
     for (k, (name, problem, steps, trials)) in comparisons.into_iter().enumerate() {
@@ -114,7 +154,15 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             return Ok(());
         }
         if k < 2 {
-            head(4 + k, if k == 0 { "comparing it on held-out problems" } else { "comparing it on two real data sets" }, clock);
+            head(
+                4 + k,
+                if k == 0 {
+                    "comparing it on held-out problems"
+                } else {
+                    "comparing it on two real data sets"
+                },
+                clock,
+            );
         }
         let plan = eval::Plan {
             spec: input::problem(&problem)?,
@@ -124,7 +172,10 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             steps,
             trials,
             tuning_problems: 2,
-            tuning: Goal { target: 1e-6, rounds: steps },
+            tuning: Goal {
+                target: 1e-6,
+                rounds: steps,
+            },
             seed: args.seed,
             out: out.join(name),
         };
@@ -137,13 +188,22 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         }
         written.push(eval::files(&plan.out));
     }
-    tracing::info!("finished in {:.0} s; written:", clock.elapsed().as_secs_f64());
+    tracing::info!(
+        "finished in {:.0} s; written:",
+        clock.elapsed().as_secs_f64()
+    );
     tracing::info!("  the rule         {}", rule_path.display());
     tracing::info!("  its audit        {}", out.join("audit.md").display());
-    tracing::info!("  100,000 steps    {0}/gap.svg, {0}/gap.png, {0}/trace.csv", out.join("long-run").display());
+    tracing::info!(
+        "  100,000 steps    {0}/gap.svg, {0}/gap.png, {0}/trace.csv",
+        out.join("long-run").display()
+    );
     for files in written {
         tracing::info!("  comparison       {files}");
     }
-    tracing::info!("  TensorBoard      {}", checkpoint.join("tensorboard").display());
+    tracing::info!(
+        "  TensorBoard      {}",
+        checkpoint.join("tensorboard").display()
+    );
     Ok(())
 }

@@ -18,10 +18,12 @@ use std::path::{Path, PathBuf};
 
 /// Compare rules with tuned handcrafted methods.
 #[derive(clap::Args)]
-#[command(after_help = "Handcrafted methods are tuned on problems apart from the test problems (--tuning-problems 0: steps from theory).
+#[command(
+    after_help = "Handcrafted methods are tuned on problems apart from the test problems (--tuning-problems 0: steps from theory).
 Examples:
   starling eval --rules models/demo/rule.ron --problem 'Lasso(dimension: 60, rows: 10)' --graph 'Ring(10)' --trials 10
-  starling eval --rules models/demo/rule.ron --problem 'Data(path: \"datasets/ionosphere.libsvm.gz\", loss: Logistic, l1: 0.01)' --graph 'Ring(10)' --steps 10000 --baselines all")]
+  starling eval --rules models/demo/rule.ron --problem 'Data(path: \"datasets/ionosphere.libsvm.gz\", loss: Logistic, l1: 0.01)' --graph 'Ring(10)' --steps 10000 --baselines all"
+)]
 pub struct Args {
     /// Rule files, separated by commas
     #[arg(long, value_delimiter = ',')]
@@ -95,7 +97,9 @@ struct Contestant {
 
 impl Contestant {
     fn at(&self, problem: &Problem) -> AlgorithmSpec {
-        self.tuned.as_ref().map_or_else(|| self.method.clone(), |t| t.at(problem))
+        self.tuned
+            .as_ref()
+            .map_or_else(|| self.method.clone(), |t| t.at(problem))
     }
 }
 
@@ -106,7 +110,11 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         .into_par_iter()
         .map(|trial| {
             // A data set has one test problem; further trials split its rows anew.
-            let (seed, trial) = if plan.spec.is_data() { (plan.seed + trial, 0) } else { (plan.seed, trial) };
+            let (seed, trial) = if plan.spec.is_data() {
+                (plan.seed + trial, 0)
+            } else {
+                (plan.seed, trial)
+            };
             let problem = plan.spec.sample(graph.agents(), seed, Role::Test, trial)?;
             let best = optimum::solve_cached(&problem, optimum::cache_dir().as_deref())?;
             Ok((problem, best))
@@ -115,21 +123,47 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let mut contestants = Vec::new();
     for path in &plan.rules {
         let method = AlgorithmSpec::Rule(path.clone());
-        contestants.push(Contestant { name: method.name(), learned: true, method, tuned: None });
+        contestants.push(Contestant {
+            name: method.name(),
+            learned: true,
+            method,
+            tuned: None,
+        });
     }
     if plan.tuning_problems == 0 {
-        contestants.extend(plan.baselines.iter().map(|m| Contestant { name: m.name(), learned: false, method: m.clone(), tuned: None }));
+        contestants.extend(plan.baselines.iter().map(|m| Contestant {
+            name: m.name(),
+            learned: false,
+            method: m.clone(),
+            tuned: None,
+        }));
     } else {
         let tuning = problems(&plan.spec, graph, plan.tuning_problems, plan.seed)?;
         for (method, tuned) in tune_all(&plan.baselines, &tuning, graph, plan.tuning)? {
             if !tuned.on_edge.is_empty() {
-                tracing::info!("{}: the best {} lies on the grid's edge", method.name(), tuned.on_edge.join(", "));
+                tracing::info!(
+                    "{}: the best {} lies on the grid's edge",
+                    method.name(),
+                    tuned.on_edge.join(", ")
+                );
             }
-            contestants.push(Contestant { name: method.name(), learned: false, method, tuned: Some(tuned) });
+            contestants.push(Contestant {
+                name: method.name(),
+                learned: false,
+                method,
+                tuned: Some(tuned),
+            });
         }
     }
-    let bar = output::bar((contestants.len() * tests.len()) as u64, "running {bar:30} {pos}/{len} runs  {msg}  {elapsed}");
-    let options = Options { steps: plan.steps, rounds: Some(plan.steps), ..Options::default() };
+    let bar = output::bar(
+        (contestants.len() * tests.len()) as u64,
+        "running {bar:30} {pos}/{len} runs  {msg}  {elapsed}",
+    );
+    let options = Options {
+        steps: plan.steps,
+        rounds: Some(plan.steps),
+        ..Options::default()
+    };
     let mut rows = Vec::new();
     for contestant in &contestants {
         bar.set_message(contestant.name.clone());
@@ -138,7 +172,14 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         for (problem, best) in &tests {
             let mut network = Network::new(graph);
             let mut process = contestant.at(problem).start(problem, &mut network)?;
-            traces.push(simulate(process.as_mut(), problem, &mut network, best, &options, |_| !stop::requested()));
+            traces.push(simulate(
+                process.as_mut(),
+                problem,
+                &mut network,
+                best,
+                &options,
+                |_| !stop::requested(),
+            ));
             bar.inc(1);
             if stop::requested() {
                 break;
@@ -158,10 +199,23 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Median trial: by rounds to 1e-6, then to 1e-3, then by final gap.
-fn row(contestant: &Contestant, tests: &[(Problem, Optimum)], traces: Vec<Trace>, plan: &Plan) -> Row {
+fn row(
+    contestant: &Contestant,
+    tests: &[(Problem, Optimum)],
+    traces: Vec<Trace>,
+    plan: &Plan,
+) -> Row {
     let key = |t: &Trace| {
-        let gap = if t.last().gap.is_finite() { t.last().gap } else { f64::MAX };
-        (t.rounds_to(1e-6).unwrap_or(u64::MAX), t.rounds_to(1e-3).unwrap_or(u64::MAX), gap)
+        let gap = if t.last().gap.is_finite() {
+            t.last().gap
+        } else {
+            f64::MAX
+        };
+        (
+            t.rounds_to(1e-6).unwrap_or(u64::MAX),
+            t.rounds_to(1e-3).unwrap_or(u64::MAX),
+            gap,
+        )
     };
     let mut order: Vec<usize> = (0..traces.len()).collect();
     order.sort_by(|&a, &b| {
@@ -173,7 +227,11 @@ fn row(contestant: &Contestant, tests: &[(Problem, Optimum)], traces: Vec<Trace>
     let subject = Subject {
         algorithm: contestant.at(problem).to_string(),
         name: contestant.name.clone(),
-        step_origin: if contestant.tuned.is_some() { "tuned".into() } else { contestant.method.step_origin().into() },
+        step_origin: if contestant.tuned.is_some() {
+            "tuned".into()
+        } else {
+            contestant.method.step_origin().into()
+        },
         problem: problem.name().into(),
         graph: plan.graph.name().into(),
         seed: plan.seed,
@@ -181,20 +239,38 @@ fn row(contestant: &Contestant, tests: &[(Problem, Optimum)], traces: Vec<Trace>
     let mut record = Record::new(subject, &traces[median], best);
     let mut range = std::collections::BTreeMap::new();
     for target in TARGETS {
-        let mut rounds: Vec<u64> = traces.iter().map(|t| t.rounds_to(target).unwrap_or(u64::MAX)).collect();
+        let mut rounds: Vec<u64> = traces
+            .iter()
+            .map(|t| t.rounds_to(target).unwrap_or(u64::MAX))
+            .collect();
         rounds.sort_unstable();
         let at_median = rounds[rounds.len() / 2];
-        record.rounds_to.insert(target_key(target), (at_median != u64::MAX).then_some(at_median));
+        record.rounds_to.insert(
+            target_key(target),
+            (at_median != u64::MAX).then_some(at_median),
+        );
         let reached: Vec<u64> = rounds.into_iter().filter(|r| *r != u64::MAX).collect();
-        range.insert(target_key(target), reached.first().copied().zip(reached.last().copied()));
+        range.insert(
+            target_key(target),
+            reached.first().copied().zip(reached.last().copied()),
+        );
     }
     Row {
         record,
         trials: traces.len(),
-        failed: traces.iter().filter(|t| matches!(t.status, Status::Diverged { .. })).count(),
+        failed: traces
+            .iter()
+            .filter(|t| matches!(t.status, Status::Diverged { .. }))
+            .count(),
         rounds_to_range: range,
-        on_grid_edge: contestant.tuned.as_ref().map_or(Vec::new(), |t| t.on_edge.clone()),
-        samples: traces.into_iter().nth(median).map_or(Vec::new(), |t| t.samples),
+        on_grid_edge: contestant
+            .tuned
+            .as_ref()
+            .map_or(Vec::new(), |t| t.on_edge.clone()),
+        samples: traces
+            .into_iter()
+            .nth(median)
+            .map_or(Vec::new(), |t| t.samples),
         learned: contestant.learned,
     }
 }
@@ -202,17 +278,35 @@ fn row(contestant: &Contestant, tests: &[(Problem, Optimum)], traces: Vec<Trace>
 /// The table of a comparison, best rounds to 1e-6 first.
 pub fn table(rows: &[Row]) -> Table {
     let shown = [1e-3, 1e-6, 1e-10];
-    let mut columns = vec![("algorithm".to_string(), false), ("rounds per iteration".into(), true)];
+    let mut columns = vec![
+        ("algorithm".to_string(), false),
+        ("rounds per iteration".into(), true),
+    ];
     columns.extend(shown.iter().map(|t| (format!("rounds to {t:e}"), true)));
     columns.extend([
-        ("final gap".into(), true), ("floats sent".into(), true), ("seconds".into(), true), ("failed".into(), true),
-        ("status".into(), false), ("as run".into(), false),
+        ("final gap".into(), true),
+        ("floats sent".into(), true),
+        ("seconds".into(), true),
+        ("failed".into(), true),
+        ("status".into(), false),
+        ("as run".into(), false),
     ]);
     let mut table = Table::new(columns);
     let mut sorted: Vec<&Row> = rows.iter().collect();
-    let rank = |r: &Row, t: f64| r.record.rounds_to.get(&target_key(t)).copied().flatten().unwrap_or(u64::MAX);
+    let rank = |r: &Row, t: f64| {
+        r.record
+            .rounds_to
+            .get(&target_key(t))
+            .copied()
+            .flatten()
+            .unwrap_or(u64::MAX)
+    };
     let order = |v: f64| if v.is_finite() { v } else { f64::MAX };
-    sorted.sort_by(|a, b| (rank(a, 1e-6), rank(a, 1e-3)).cmp(&(rank(b, 1e-6), rank(b, 1e-3))).then(order(a.record.gap).total_cmp(&order(b.record.gap))));
+    sorted.sort_by(|a, b| {
+        (rank(a, 1e-6), rank(a, 1e-3))
+            .cmp(&(rank(b, 1e-6), rank(b, 1e-3)))
+            .then(order(a.record.gap).total_cmp(&order(b.record.gap)))
+    });
     for r in sorted {
         let rounds = |t: f64| {
             let key = target_key(t);
@@ -224,11 +318,19 @@ pub fn table(rows: &[Row]) -> Table {
             }
         };
         let mut cells = vec![
-            if r.learned { format!("{} (learned)", r.record.name) } else { r.record.name.clone() },
+            if r.learned {
+                format!("{} (learned)", r.record.name)
+            } else {
+                r.record.name.clone()
+            },
             output::number(r.record.rounds as f64 / r.record.iterations.max(1) as f64),
         ];
         cells.extend(shown.iter().map(|t| rounds(*t)));
-        let edge = if r.on_grid_edge.is_empty() { String::new() } else { format!(" [grid edge: {}]", r.on_grid_edge.join(", ")) };
+        let edge = if r.on_grid_edge.is_empty() {
+            String::new()
+        } else {
+            format!(" [grid edge: {}]", r.on_grid_edge.join(", "))
+        };
         cells.extend([
             output::gap(r.record.gap, r.record.gap_certificate),
             r.record.floats_sent.to_string(),
@@ -245,7 +347,11 @@ pub fn table(rows: &[Row]) -> Table {
 /// Gap against rounds, floats and seconds; consensus error against rounds.
 fn plots(rows: &[Row], plan: &Plan) -> Vec<(&'static str, Plot)> {
     let title = format!("{}, {}", plan.spec, plan.graph.name());
-    let plot = |what: &str, x_label: &str, y_label: &str, get: &dyn Fn(&Sample) -> Option<(f64, f64)>, floored: bool| Plot {
+    let plot = |what: &str,
+                x_label: &str,
+                y_label: &str,
+                get: &dyn Fn(&Sample) -> Option<(f64, f64)>,
+                floored: bool| Plot {
         title: format!("{what}: {title}"),
         x_label: x_label.into(),
         y_label: y_label.into(),
@@ -256,17 +362,55 @@ fn plots(rows: &[Row], plan: &Plan) -> Vec<(&'static str, Plot)> {
             .map(|r| Series {
                 floor: floored.then_some(r.record.gap_certificate),
                 emphasis: r.learned,
-                ..Series::new(r.record.name.clone(), r.samples.iter().filter_map(get).collect())
+                ..Series::new(
+                    r.record.name.clone(),
+                    r.samples.iter().filter_map(get).collect(),
+                )
             })
             .collect(),
     };
     let gap = "relative optimality gap";
     vec![
-        ("gap-rounds", plot("Gap against rounds", "rounds", gap, &|s| Some((s.rounds as f64, s.gap)), true)),
-        ("gap-floats", plot("Gap against floats sent", "floats sent over all edges", gap, &|s| Some((s.floats_sent as f64, s.gap)), true)),
-        ("gap-seconds", plot("Gap against seconds", "seconds in steps", gap, &|s| Some((s.seconds, s.gap)), true)),
-        ("consensus-rounds", plot("Consensus error against rounds", "rounds", "consensus error",
-            &|s| s.consensus_error.map(|c| (s.rounds as f64, c)), false)),
+        (
+            "gap-rounds",
+            plot(
+                "Gap against rounds",
+                "rounds",
+                gap,
+                &|s| Some((s.rounds as f64, s.gap)),
+                true,
+            ),
+        ),
+        (
+            "gap-floats",
+            plot(
+                "Gap against floats sent",
+                "floats sent over all edges",
+                gap,
+                &|s| Some((s.floats_sent as f64, s.gap)),
+                true,
+            ),
+        ),
+        (
+            "gap-seconds",
+            plot(
+                "Gap against seconds",
+                "seconds in steps",
+                gap,
+                &|s| Some((s.seconds, s.gap)),
+                true,
+            ),
+        ),
+        (
+            "consensus-rounds",
+            plot(
+                "Consensus error against rounds",
+                "rounds",
+                "consensus error",
+                &|s| s.consensus_error.map(|c| (s.rounds as f64, c)),
+                false,
+            ),
+        ),
     ]
 }
 
@@ -275,7 +419,10 @@ fn write(rows: &[Row], plan: &Plan) -> anyhow::Result<()> {
     let table = table(rows);
     write_atomic(&out.join("table.md"), table.to_markdown().as_bytes())?;
     write_atomic(&out.join("table.csv"), table.to_csv()?.as_bytes())?;
-    write_atomic(&out.join("results.json"), serde_json::to_string_pretty(rows)?.as_bytes())?;
+    write_atomic(
+        &out.join("results.json"),
+        serde_json::to_string_pretty(rows)?.as_bytes(),
+    )?;
     let plots = plots(rows, plan);
     for (name, plot) in &plots {
         write_atomic(&out.join(format!("{name}.svg")), plot.svg()?.as_bytes())?;
@@ -287,14 +434,31 @@ fn write(rows: &[Row], plan: &Plan) -> anyhow::Result<()> {
          directions. Curves are those of the median problem; a gap below the optimum's certificate is drawn as ≤.",
         rows[0].trials, plan.steps, plan.tuning.target, plan.tuning_problems
     );
-    let drawing = Block::Figure { svg: svg(&plan.graph), caption: format!("{}: {} agents, {} edges", plan.graph.name(), plan.graph.agents(), plan.graph.edges().len()) };
+    let drawing = Block::Figure {
+        svg: svg(&plan.graph),
+        caption: format!(
+            "{}: {} agents, {} edges",
+            plan.graph.name(),
+            plan.graph.agents(),
+            plan.graph.edges().len()
+        ),
+    };
     let page = Page {
         title: format!("{} on {}", plan.spec, plan.graph.name()),
         intro: method,
         sections: vec![
-            Section { heading: "Results".into(), blocks: vec![Block::Table(table)] },
-            Section { heading: "Curves".into(), blocks: plots.into_iter().map(|(_, p)| Block::Plot(p)).collect() },
-            Section { heading: "The graph".into(), blocks: vec![drawing] },
+            Section {
+                heading: "Results".into(),
+                blocks: vec![Block::Table(table)],
+            },
+            Section {
+                heading: "Curves".into(),
+                blocks: plots.into_iter().map(|(_, p)| Block::Plot(p)).collect(),
+            },
+            Section {
+                heading: "The graph".into(),
+                blocks: vec![drawing],
+            },
         ],
     };
     write_atomic(&out.join("index.html"), page.html()?.as_bytes())?;
@@ -303,13 +467,17 @@ fn write(rows: &[Row], plan: &Plan) -> anyhow::Result<()> {
 
 /// Names the files of a comparison.
 pub fn files(out: &Path) -> String {
-    format!("{0}/index.html, {0}/table.md, {0}/table.csv, {0}/results.json, {0}/gap-rounds.svg (and .png, -floats, -seconds, consensus-)", out.display())
+    format!(
+        "{0}/index.html, {0}/table.md, {0}/table.csv, {0}/results.json, {0}/gap-rounds.svg (and .png, -floats, -seconds, consensus-)",
+        out.display()
+    )
 }
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     anyhow::ensure!(
         args.tuning_target.is_finite() && args.tuning_target > 0.0,
-        "--tuning-target is {}, expected a gap > 0", args.tuning_target
+        "--tuning-target is {}, expected a gap > 0",
+        args.tuning_target
     );
     let spec = input::problem(&args.problem)?;
     let plan = Plan {
@@ -319,7 +487,10 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         steps: args.steps,
         trials: args.trials.unwrap_or(if spec.is_data() { 1 } else { 5 }),
         tuning_problems: args.tuning_problems,
-        tuning: Goal { target: args.tuning_target, rounds: args.steps },
+        tuning: Goal {
+            target: args.tuning_target,
+            rounds: args.steps,
+        },
         seed: args.seed,
         out: args.out,
         spec,

@@ -19,9 +19,11 @@ pub struct ExportArgs {
 
 /// Turn the published implementation's weights into a rule file.
 #[derive(clap::Args)]
-#[command(after_help = "The file holds `topology [n, n]` and `rule.{M,S,C}.i.{lstm.*,linear.*,linear_out.*}` in PyTorch's names.
+#[command(
+    after_help = "The file holds `topology [n, n]` and `rule.{M,S,C}.i.{lstm.*,linear.*,linear_out.*}` in PyTorch's names.
 Example:
-  starling import published.safetensors -o rule.ron")]
+  starling import published.safetensors -o rule.ron"
+)]
 pub struct ImportArgs {
     /// The safetensors file
     weights: PathBuf,
@@ -40,9 +42,15 @@ fn report(rule: &FrozenRule, out: &Path, context: Context) {
             "rule": out.display().to_string(), "structure": kind, "parameters": parameters, "provenance": rule.provenance,
         }));
     } else {
-        output::line(format!("{}: {kind}, {parameters} parameters", out.display()));
+        output::line(format!(
+            "{}: {kind}, {parameters} parameters",
+            out.display()
+        ));
         if let Some(score) = rule.provenance.validation {
-            output::line(format!("  mean log10 gap on validation problems {score:.2}, horizon {}", rule.provenance.horizon));
+            output::line(format!(
+                "  mean log10 gap on validation problems {score:.2}, horizon {}",
+                rule.provenance.horizon
+            ));
         }
     }
 }
@@ -61,12 +69,24 @@ pub fn export(args: ExportArgs, context: Context) -> anyhow::Result<()> {
 }
 
 pub fn import(args: ImportArgs, context: Context) -> anyhow::Result<()> {
-    let bytes = std::fs::read(&args.weights)
-        .map_err(|source| FileError { action: "read", path: args.weights.clone(), source })?;
-    let milodo = Milodo::from_safetensors(&bytes).map_err(|e| anyhow::anyhow!("{}: {e}", args.weights.display()))?;
+    let bytes = std::fs::read(&args.weights).map_err(|source| FileError {
+        action: "read",
+        path: args.weights.clone(),
+        source,
+    })?;
+    let milodo = Milodo::from_safetensors(&bytes)
+        .map_err(|e| anyhow::anyhow!("{}: {e}", args.weights.display()))?;
     let provenance = Provenance {
-        name: args.weights.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
-        graphs: vec![format!("{} agents, {} edges", milodo.agents, milodo.edges.len())],
+        name: args
+            .weights
+            .file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        graphs: vec![format!(
+            "{} agents, {} edges",
+            milodo.agents,
+            milodo.edges.len()
+        )],
         agents: (milodo.agents, milodo.agents),
         device: "imported from the published implementation".into(),
         ..Provenance::default()

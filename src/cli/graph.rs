@@ -46,33 +46,60 @@ struct Report {
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let kinds = match &args.mixing {
         Some(name) => vec![starling::rule::parse_ron::<MixingKind>("--mixing", name)?],
-        None => vec![MixingKind::LazyMetropolis, MixingKind::Metropolis, MixingKind::Laplacian, MixingKind::Uniform],
+        None => vec![
+            MixingKind::LazyMetropolis,
+            MixingKind::Metropolis,
+            MixingKind::Laplacian,
+            MixingKind::Uniform,
+        ],
     };
     let graph = input::graph("GRAPH", &args.graph, args.seed)?;
     let n = graph.agents();
     let degrees: Vec<usize> = (0..n).map(|i| graph.degree(i)).collect();
-    let (low, high) = (degrees.iter().min().copied().unwrap_or(0), degrees.iter().max().copied().unwrap_or(0));
+    let (low, high) = (
+        degrees.iter().min().copied().unwrap_or(0),
+        degrees.iter().max().copied().unwrap_or(0),
+    );
     let mean = 2.0 * graph.edges().len() as f64 / n as f64;
     let diameter = graph.diameter();
     if !context.json {
         output::line(format!(
             "{}: {n} agents, {} edges, degree {low} to {high} (mean {}), diameter {diameter}",
-            graph.name(), graph.edges().len(), output::number(mean)
+            graph.name(),
+            graph.edges().len(),
+            output::number(mean)
         ));
-        output::line(format!("{:<16}{:>12}{:>12}{:>14}{:>18}", "mixing matrix", "λ₂", "λ_min", "spectral gap", "rounds per digit"));
+        output::line(format!(
+            "{:<16}{:>12}{:>12}{:>14}{:>18}",
+            "mixing matrix", "λ₂", "λ_min", "spectral gap", "rounds per digit"
+        ));
     }
     for kind in kinds {
         let s = Mixing::new(&graph, kind).spectrum(&graph)?;
         if context.json {
             output::json(&Report {
-                graph: graph.name().into(), agents: n, edges: graph.edges().len(), degree_min: low, degree_max: high,
-                degree_mean: mean, diameter, mixing: format!("{kind:?}"), lambda_2: s.lambda_2, lambda_min: s.lambda_min,
-                sigma: s.sigma, spectral_gap: s.gap, rounds_per_digit: s.rounds_per_digit(),
+                graph: graph.name().into(),
+                agents: n,
+                edges: graph.edges().len(),
+                degree_min: low,
+                degree_max: high,
+                degree_mean: mean,
+                diameter,
+                mixing: format!("{kind:?}"),
+                lambda_2: s.lambda_2,
+                lambda_min: s.lambda_min,
+                sigma: s.sigma,
+                spectral_gap: s.gap,
+                rounds_per_digit: s.rounds_per_digit(),
             });
         } else {
             output::line(format!(
                 "{:<16}{:>12.6}{:>12.6}{:>14.6}{:>18}",
-                format!("{kind:?}"), s.lambda_2, s.lambda_min, s.gap, output::number(s.rounds_per_digit())
+                format!("{kind:?}"),
+                s.lambda_2,
+                s.lambda_min,
+                s.gap,
+                output::number(s.rounds_per_digit())
             ));
         }
     }

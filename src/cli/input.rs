@@ -34,8 +34,11 @@ pub fn graph(option: &str, typed: &str, seed: u64) -> anyhow::Result<Graph> {
 pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
     let (origin, content) = text("--problem", typed)?;
     parse_ron(&origin, &content).map_err(|e| {
-        with_names(e, "Lasso(dimension: 300, rows: 10, l1: 0.1) Logistic(dimension: 50, rows: 20, l1: 0.01) \
-            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01)")
+        with_names(
+            e,
+            "Lasso(dimension: 300, rows: 10, l1: 0.1) Logistic(dimension: 50, rows: 20, l1: 0.01) \
+            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01)",
+        )
     })
 }
 

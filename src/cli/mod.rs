@@ -28,13 +28,19 @@ const INTERRUPTED: u8 = 130;
 
 /// Learns decentralized optimization algorithms: meta-train a rule, freeze it, run it for 100,000 steps, compare it.
 #[derive(Parser)]
-#[command(name = "starling", version, about, max_term_width = 110, after_help = "\
+#[command(
+    name = "starling",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "\
 Graphs, problems and algorithms are written in RON, inline or as @file. Examples:
   starling demo
   starling run  --algorithm ProxEd --problem 'Lasso(dimension: 300, rows: 10, l1: 0.1)' --graph 'Ring(10)' --steps 5000
   starling eval --rules models/demo/rule.ron --problem 'Data(path: \"datasets/ionosphere.libsvm.gz\", loss: Logistic, l1: 0.01)' --graph 'Ring(10)'
   starling graph 'Torus(rows: 4, columns: 4)' --svg torus.svg
-`starling VERB --help` has examples for every verb.")]
+`starling VERB --help` has examples for every verb."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -87,10 +93,19 @@ struct Context {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = ["starling=info", "starling=debug", "debug"][usize::from(cli.verbose.min(2))];
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(output::log_writer).without_time().with_target(false).init();
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(output::log_writer)
+        .without_time()
+        .with_target(false)
+        .init();
     if let Some(threads) = cli.threads
-        && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()
+        && let Err(error) = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
     {
         eprintln!("error: cannot start {threads} threads: {error}");
         return ExitCode::from(BAD_INPUT);

@@ -5,10 +5,12 @@ use starling::problem::{Role, optimum};
 
 /// Find F* with a certificate.
 #[derive(clap::Args)]
-#[command(after_help = "With one agent (the default) the pooled problem is solved: mean loss over all rows plus regularizer, no intercept.
+#[command(
+    after_help = "With one agent (the default) the pooled problem is solved: mean loss over all rows plus regularizer, no intercept.
 Examples:
   starling optimum --problem 'Data(path: \"datasets/diabetes.libsvm.gz\", loss: LeastSquares, l1: 1)'
-  starling optimum --problem 'Lasso(dimension: 300, rows: 10)' --agents 10 --json")]
+  starling optimum --problem 'Lasso(dimension: 300, rows: 10)' --agents 10 --json"
+)]
 pub struct Args {
     /// The problem, as RON or @file
     #[arg(long)]
@@ -35,8 +37,16 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             "solver": best.solver, "nonzeros": best.nonzeros, "dimension": problem.dimension(),
         }));
     } else {
-        output::line(format!("F* = {:.15e}, at most {:.1e} above the minimum ({})", best.objective, best.certificate, best.certificate_kind));
-        output::line(format!("  {} of {} coordinates are not zero, KKT residual {:.1e}", best.nonzeros, problem.dimension(), best.kkt_residual));
+        output::line(format!(
+            "F* = {:.15e}, at most {:.1e} above the minimum ({})",
+            best.objective, best.certificate, best.certificate_kind
+        ));
+        output::line(format!(
+            "  {} of {} coordinates are not zero, KKT residual {:.1e}",
+            best.nonzeros,
+            problem.dimension(),
+            best.kkt_residual
+        ));
         output::line(format!("  {}", best.solver));
     }
     Ok(())

@@ -52,7 +52,11 @@ pub fn number(v: f64) -> String {
     if v == 0.0 || (1e-3..1e5).contains(&v.abs()) {
         let digits = (3 - v.abs().max(1e-9).log10().floor() as i32).clamp(0, 6) as usize;
         let text = format!("{v:.digits$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_string()
+        } else {
+            text
+        }
     } else {
         format!("{v:.2e}")
     }
@@ -60,5 +64,9 @@ pub fn number(v: f64) -> String {
 
 /// A gap for people: `≤` where it is below its certificate.
 pub fn gap(value: f64, certificate: f64) -> String {
-    if value <= certificate { format!("≤ {certificate:.1e}") } else { format!("{value:.2e}") }
+    if value <= certificate {
+        format!("≤ {certificate:.1e}")
+    } else {
+        format!("{value:.2e}")
+    }
 }

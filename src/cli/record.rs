@@ -80,27 +80,45 @@ impl Record {
             objective: last.objective,
             optimum: optimum.objective,
             seconds: last.seconds,
-            rounds_to: trace.rounds_to.iter().map(|(t, r)| (target_key(*t), *r)).collect(),
+            rounds_to: trace
+                .rounds_to
+                .iter()
+                .map(|(t, r)| (target_key(*t), *r))
+                .collect(),
         }
     }
 
     /// For people.
     pub fn print(&self) {
-        output::line(format!("{} on {}, {}, seed {}", self.algorithm, self.problem, self.graph, self.seed));
+        output::line(format!(
+            "{} on {}, {}, seed {}",
+            self.algorithm, self.problem, self.graph, self.seed
+        ));
         let status = match self.diverged_at {
             Some(k) => format!("{} at iteration {k}", self.status),
             None => self.status.clone(),
         };
         output::line(format!(
             "  {status}: gap {} after {} iterations, {} rounds, {} floats, {} s",
-            output::gap(self.gap, self.gap_certificate), self.iterations, self.rounds, self.floats_sent, output::number(self.seconds)
+            output::gap(self.gap, self.gap_certificate),
+            self.iterations,
+            self.rounds,
+            self.floats_sent,
+            output::number(self.seconds)
         ));
         let or_dash = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.1e}"));
         output::line(format!(
             "  objective {:.15e}, F* {:.15e}, consensus error {}, dual drift {}",
-            self.objective, self.optimum, or_dash(self.consensus_error), or_dash(self.dual_drift)
+            self.objective,
+            self.optimum,
+            or_dash(self.consensus_error),
+            or_dash(self.dual_drift)
         ));
-        let mut reached: Vec<_> = self.rounds_to.iter().filter_map(|(t, r)| r.map(|r| (r, t))).collect();
+        let mut reached: Vec<_> = self
+            .rounds_to
+            .iter()
+            .filter_map(|(t, r)| r.map(|r| (r, t)))
+            .collect();
         reached.sort();
         let text: Vec<String> = reached.iter().map(|(r, t)| format!("{t}: {r}")).collect();
         if !text.is_empty() {

@@ -44,13 +44,23 @@ pub struct Args {
 
 /// The measurements as CSV.
 pub fn trace_csv(trace: &Trace) -> String {
-    let mut text = String::from("iteration,rounds,vectors_per_edge,floats_sent,seconds,objective,gap,worst_gap,consensus_error,dual_drift\n");
+    let mut text = String::from(
+        "iteration,rounds,vectors_per_edge,floats_sent,seconds,objective,gap,worst_gap,consensus_error,dual_drift\n",
+    );
     let blank = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:e}"));
     for s in &trace.samples {
         text += &format!(
             "{},{},{},{},{:.6},{:e},{:e},{},{},{}\n",
-            s.iteration, s.rounds, s.vectors_per_edge, s.floats_sent, s.seconds, s.objective, s.gap,
-            blank(s.worst_gap), blank(s.consensus_error), blank(s.dual_drift)
+            s.iteration,
+            s.rounds,
+            s.vectors_per_edge,
+            s.floats_sent,
+            s.seconds,
+            s.objective,
+            s.gap,
+            blank(s.worst_gap),
+            blank(s.consensus_error),
+            blank(s.dual_drift)
         );
     }
     text
@@ -58,10 +68,16 @@ pub fn trace_csv(trace: &Trace) -> String {
 
 /// Simulates with a progress bar that shows rounds per second and the gap.
 pub fn with_bar(
-    process: &mut dyn starling::algorithm::Process, problem: &starling::problem::Problem, network: &mut Network,
-    best: &starling::problem::Optimum, options: &Options,
+    process: &mut dyn starling::algorithm::Process,
+    problem: &starling::problem::Problem,
+    network: &mut Network,
+    best: &starling::problem::Optimum,
+    options: &Options,
 ) -> Trace {
-    let bar = output::bar(options.steps, "{bar:40} {pos}/{len} steps  {msg}  {eta} left");
+    let bar = output::bar(
+        options.steps,
+        "{bar:40} {pos}/{len} steps  {msg}  {eta} left",
+    );
     let trace = simulate(process, problem, network, best, options, |s| {
         bar.set_position(s.iteration);
         let speed = s.rounds as f64 / s.seconds.max(1e-9);
@@ -74,7 +90,10 @@ pub fn with_bar(
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     if let Some(until) = args.until {
-        anyhow::ensure!(until.is_finite() && until >= 0.0, "--until is {until}, expected a finite gap ≥ 0");
+        anyhow::ensure!(
+            until.is_finite() && until >= 0.0,
+            "--until is {until}, expected a finite gap ≥ 0"
+        );
     }
     let algorithm = input::algorithm("--algorithm", &args.algorithm)?;
     let spec = input::problem(&args.problem)?;
@@ -83,27 +102,47 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let mut network = Network::new(&graph);
     let mut process = algorithm.start(&problem, &mut network)?;
     let best = optimum::solve_cached(&problem, input::cache(args.no_cache).as_deref())?;
-    let options = Options { steps: args.steps, until: args.until, ..Options::default() };
+    let options = Options {
+        steps: args.steps,
+        until: args.until,
+        ..Options::default()
+    };
     let trace = with_bar(process.as_mut(), &problem, &mut network, &best, &options);
     let record = Record::new(
         Subject {
-            algorithm: algorithm.to_string(), name: algorithm.name(), step_origin: algorithm.step_origin().into(),
-            problem: problem.name().into(), graph: graph.name().into(), seed: args.seed,
+            algorithm: algorithm.to_string(),
+            name: algorithm.name(),
+            step_origin: algorithm.step_origin().into(),
+            problem: problem.name().into(),
+            graph: graph.name().into(),
+            seed: args.seed,
         },
-        &trace, &best,
+        &trace,
+        &best,
     );
     if let Some(folder) = &args.out {
-        let points = trace.samples.iter().map(|s| (s.rounds as f64, s.gap)).collect();
+        let points = trace
+            .samples
+            .iter()
+            .map(|s| (s.rounds as f64, s.gap))
+            .collect();
         let plot = Plot {
             title: format!("{} on {}, {}", record.name, record.problem, record.graph),
             x_label: "rounds".into(),
             y_label: "relative optimality gap".into(),
             x_log: trace.last().rounds > 5_000,
             y_log: true,
-            series: vec![Series { floor: Some(trace.gap_certificate), emphasis: true, ..Series::new(record.name.clone(), points) }],
+            series: vec![Series {
+                floor: Some(trace.gap_certificate),
+                emphasis: true,
+                ..Series::new(record.name.clone(), points)
+            }],
         };
         write_atomic(&folder.join("trace.csv"), trace_csv(&trace).as_bytes())?;
-        write_atomic(&folder.join("result.json"), serde_json::to_string_pretty(&record)?.as_bytes())?;
+        write_atomic(
+            &folder.join("result.json"),
+            serde_json::to_string_pretty(&record)?.as_bytes(),
+        )?;
         write_atomic(&folder.join("gap.svg"), plot.svg()?.as_bytes())?;
         write_atomic(&folder.join("gap.png"), &plot.png()?)?;
         tracing::info!("written to {}", folder.display());

@@ -11,11 +11,13 @@ use tensorboard_rs::summary_writer::SummaryWriter;
 
 /// Meta-train a rule from a recipe.
 #[derive(clap::Args)]
-#[command(after_help = "Ctrl-C saves; --resume continues bit for bit (on the CPU). TensorBoard: tensorboard --logdir checkpoints
+#[command(
+    after_help = "Ctrl-C saves; --resume continues bit for bit (on the CPU). TensorBoard: tensorboard --logdir checkpoints
 Examples:
   starling train models/demo/recipe.ron --out checkpoints/demo
   starling train --resume --out checkpoints/demo
-  starling export checkpoints/demo -o rule.ron")]
+  starling export checkpoints/demo -o rule.ron"
+)]
 pub struct Args {
     /// The recipe; left out with --resume
     #[arg(required_unless_present = "resume")]
@@ -37,7 +39,9 @@ pub struct Args {
 /// Reads and checks a recipe.
 pub fn recipe(path: &Path) -> anyhow::Result<Recipe> {
     let recipe: Recipe = parse_ron(&path.display().to_string(), &read_text(path)?)?;
-    recipe.check().map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    recipe
+        .check()
+        .map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     Ok(recipe)
 }
 
@@ -51,7 +55,9 @@ impl Board {
         let probe = folder.join(".probe");
         write_atomic(&probe, b"")?;
         std::fs::remove_file(&probe)?;
-        Ok(Self { writer: SummaryWriter::new(folder) })
+        Ok(Self {
+            writer: SummaryWriter::new(folder),
+        })
     }
 
     fn add(&mut self, p: &Progress) {
@@ -77,8 +83,16 @@ impl Board {
 }
 
 /// Trains with progress bar and event files.
-pub fn with_bar(recipe: &Recipe, out: &Path, resume: bool, device: TrainDevice) -> anyhow::Result<Outcome> {
-    let bar = output::bar(recipe.batches(), "training {bar:30} {pos}/{len} batches  {msg}  {eta} left");
+pub fn with_bar(
+    recipe: &Recipe,
+    out: &Path,
+    resume: bool,
+    device: TrainDevice,
+) -> anyhow::Result<Outcome> {
+    let bar = output::bar(
+        recipe.batches(),
+        "training {bar:30} {pos}/{len} batches  {msg}  {eta} left",
+    );
     tracing::info!("training on {}", device.name);
     // Opened at the first window: starting over clears the folder before.
     let mut board: Option<Board> = None;
@@ -95,13 +109,27 @@ pub fn with_bar(recipe: &Recipe, out: &Path, resume: bool, device: TrainDevice) 
         }
         bar.set_position(p.batches.0);
         let best = p.best.map_or(String::new(), |b| format!("  best {b:.2}"));
-        bar.set_message(format!("stage {}  loss {:.2}  gap 1e{:.1}{best}  {:.1} M/s", p.stage, p.meta_loss, p.gap, p.throughput / 1e6));
+        bar.set_message(format!(
+            "stage {}  loss {:.2}  gap 1e{:.1}{best}  {:.1} M/s",
+            p.stage,
+            p.meta_loss,
+            p.gap,
+            p.throughput / 1e6
+        ));
         if let Some(score) = p.validation {
             tracing::debug!("batch {}: validation {score:.3}", p.batches.0);
         }
         failed.is_none() && !stop::requested()
     };
-    let outcome = train(recipe, Settings { out, resume, device, observe: &mut observe })?;
+    let outcome = train(
+        recipe,
+        Settings {
+            out,
+            resume,
+            device,
+            observe: &mut observe,
+        },
+    )?;
     bar.finish_and_clear();
     match failed {
         Some(error) => Err(error),
@@ -110,10 +138,16 @@ pub fn with_bar(recipe: &Recipe, out: &Path, resume: bool, device: TrainDevice) 
 }
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let stem = args.recipe.as_ref().and_then(|r| match r.file_stem().map(|s| s.to_string_lossy().into_owned()) {
-        // models/NAME/recipe.ron
-        Some(stem) if stem == "recipe" => r.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).or(Some(stem)),
-        other => other,
+    let stem = args.recipe.as_ref().and_then(|r| {
+        match r.file_stem().map(|s| s.to_string_lossy().into_owned()) {
+            // models/NAME/recipe.ron
+            Some(stem) if stem == "recipe" => r
+                .parent()
+                .and_then(Path::file_name)
+                .map(|n| n.to_string_lossy().into_owned())
+                .or(Some(stem)),
+            other => other,
+        }
     });
     let out = match (&args.out, stem) {
         (Some(out), _) => out.clone(),
@@ -136,10 +170,25 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             "skipped": p.skipped, "best_validation": p.best_score, "best_batch": p.best_batch, "seed": p.seed, "device": p.device,
         }));
     } else {
-        let state = if outcome.finished { "finished" } else { "stopped and saved" };
-        output::line(format!("{}: {state} after {} of {} batches, {} meta-steps ({} skipped)", out.display(), p.batches, recipe.batches(), p.meta_steps, p.skipped));
+        let state = if outcome.finished {
+            "finished"
+        } else {
+            "stopped and saved"
+        };
+        output::line(format!(
+            "{}: {state} after {} of {} batches, {} meta-steps ({} skipped)",
+            out.display(),
+            p.batches,
+            recipe.batches(),
+            p.meta_steps,
+            p.skipped
+        ));
         if let Some(score) = p.best_score {
-            output::line(format!("  best rule: batch {}, mean log10 gap {score:.2} on validation problems, {}", p.best_batch, outcome.best.display()));
+            output::line(format!(
+                "  best rule: batch {}, mean log10 gap {score:.2} on validation problems, {}",
+                p.best_batch,
+                outcome.best.display()
+            ));
         }
     }
     Ok(())

@@ -9,10 +9,12 @@ use starling::simulate::tuning::{Certified, Goal, Tuned, tune};
 
 /// Find the best step of handcrafted methods for a problem family.
 #[derive(clap::Args)]
-#[command(after_help = "Problems for tuning are drawn apart from the test problems; of a data set, rows are resampled with replacement.
+#[command(
+    after_help = "Problems for tuning are drawn apart from the test problems; of a data set, rows are resampled with replacement.
 Examples:
   starling tune --algorithms all --problem 'Lasso(dimension: 100, rows: 10)' --graph 'Ring(10)'
-  starling tune --algorithms ProxEd,Dapg --problem 'Data(path: \"datasets/sonar.libsvm.gz\", loss: Logistic, l1: 0.01)' --graph 'Ring(10)'")]
+  starling tune --algorithms ProxEd,Dapg --problem 'Data(path: \"datasets/sonar.libsvm.gz\", loss: Logistic, l1: 0.01)' --graph 'Ring(10)'"
+)]
 pub struct Args {
     /// `all`, or names separated by commas
     #[arg(long, default_value = "all")]
@@ -50,7 +52,10 @@ pub fn methods(option: &str, list: &str) -> anyhow::Result<Vec<AlgorithmSpec>> {
             .split(',')
             .map(|name| {
                 let method = input::algorithm(option, name.trim())?;
-                anyhow::ensure!(!matches!(method, AlgorithmSpec::Rule(_)), "{option}: a rule has no step to tune");
+                anyhow::ensure!(
+                    !matches!(method, AlgorithmSpec::Rule(_)),
+                    "{option}: a rule has no step to tune"
+                );
                 Ok(method)
             })
             .collect(),
@@ -58,7 +63,12 @@ pub fn methods(option: &str, list: &str) -> anyhow::Result<Vec<AlgorithmSpec>> {
 }
 
 /// The problems to tune on.
-pub fn problems(spec: &ProblemSpec, graph: &Graph, count: u64, seed: u64) -> anyhow::Result<Vec<Certified>> {
+pub fn problems(
+    spec: &ProblemSpec,
+    graph: &Graph,
+    count: u64,
+    seed: u64,
+) -> anyhow::Result<Vec<Certified>> {
     (0..count)
         .into_par_iter()
         .map(|trial| {
@@ -70,15 +80,26 @@ pub fn problems(spec: &ProblemSpec, graph: &Graph, count: u64, seed: u64) -> any
 }
 
 /// Tunes every method, with a progress bar.
-pub fn tune_all(methods: &[AlgorithmSpec], problems: &[Certified], graph: &Graph, goal: Goal) -> anyhow::Result<Vec<(AlgorithmSpec, Tuned)>> {
-    let bar = output::bar(methods.len() as u64, "tuning {bar:30} {pos}/{len} methods  {msg}  {elapsed}");
+pub fn tune_all(
+    methods: &[AlgorithmSpec],
+    problems: &[Certified],
+    graph: &Graph,
+    goal: Goal,
+) -> anyhow::Result<Vec<(AlgorithmSpec, Tuned)>> {
+    let bar = output::bar(
+        methods.len() as u64,
+        "tuning {bar:30} {pos}/{len} methods  {msg}  {elapsed}",
+    );
     let mut tuned = Vec::new();
     for method in methods {
         if stop::requested() {
             anyhow::bail!("stopped while tuning");
         }
         bar.set_message(method.name());
-        tuned.push((method.clone(), tune(method, problems, graph, goal, &|| bar.tick())?));
+        tuned.push((
+            method.clone(),
+            tune(method, problems, graph, goal, &|| bar.tick())?,
+        ));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -86,12 +107,19 @@ pub fn tune_all(methods: &[AlgorithmSpec], problems: &[Certified], graph: &Graph
 }
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    anyhow::ensure!(args.target.is_finite() && args.target > 0.0, "--target is {}, expected a gap > 0", args.target);
+    anyhow::ensure!(
+        args.target.is_finite() && args.target > 0.0,
+        "--target is {}, expected a gap > 0",
+        args.target
+    );
     let methods = methods("--algorithms", &args.algorithms)?;
     let spec = input::problem(&args.problem)?;
     let graph = input::graph("--graph", &args.graph, args.seed)?;
     let problems = problems(&spec, &graph, args.problems, args.seed)?;
-    let goal = Goal { target: args.target, rounds: args.rounds };
+    let goal = Goal {
+        target: args.target,
+        rounds: args.rounds,
+    };
     for (method, tuned) in tune_all(&methods, &problems, &graph, goal)? {
         // Absolute steps need a problem: the first of the tuning set.
         let best = tuned.at(&problems[0].0);
@@ -101,9 +129,21 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
                 "target": args.target, "rounds": tuned.rounds, "on_grid_edge": tuned.on_edge, "candidates": tuned.tried,
             }));
         } else {
-            let rounds = tuned.rounds.map_or(format!("not reached in {}", args.rounds), |r| format!("{r} rounds"));
-            let edge = if tuned.on_edge.is_empty() { String::new() } else { format!("  ({} on the grid's edge)", tuned.on_edge.join(", ")) };
-            output::line(format!("{:<10} {rounds} to {:e}: {best}{edge}", method.name(), args.target));
+            let rounds = tuned
+                .rounds
+                .map_or(format!("not reached in {}", args.rounds), |r| {
+                    format!("{r} rounds")
+                });
+            let edge = if tuned.on_edge.is_empty() {
+                String::new()
+            } else {
+                format!("  ({} on the grid's edge)", tuned.on_edge.join(", "))
+            };
+            output::line(format!(
+                "{:<10} {rounds} to {:e}: {best}{edge}",
+                method.name(),
+                args.target
+            ));
         }
     }
     Ok(())

@@ -148,8 +148,21 @@ impl std::fmt::Display for ProblemSpec {
             text
         };
         match self {
-            Self::Lasso { dimension, rows, l1, l2, bounds, heterogeneity, published, .. } => {
-                write!(f, "Lasso(dimension: {dimension}, rows: {rows}{}", more(*l1, *l2, bounds))?;
+            Self::Lasso {
+                dimension,
+                rows,
+                l1,
+                l2,
+                bounds,
+                heterogeneity,
+                published,
+                ..
+            } => {
+                write!(
+                    f,
+                    "Lasso(dimension: {dimension}, rows: {rows}{}",
+                    more(*l1, *l2, bounds)
+                )?;
                 if *heterogeneity != 0.0 {
                     write!(f, ", heterogeneity: {heterogeneity}")?;
                 }
@@ -158,15 +171,41 @@ impl std::fmt::Display for ProblemSpec {
                 }
                 write!(f, ")")
             }
-            Self::Logistic { dimension, rows, l1, l2, bounds, heterogeneity, .. } => {
-                write!(f, "Logistic(dimension: {dimension}, rows: {rows}{}", more(*l1, *l2, bounds))?;
+            Self::Logistic {
+                dimension,
+                rows,
+                l1,
+                l2,
+                bounds,
+                heterogeneity,
+                ..
+            } => {
+                write!(
+                    f,
+                    "Logistic(dimension: {dimension}, rows: {rows}{}",
+                    more(*l1, *l2, bounds)
+                )?;
                 if *heterogeneity != 0.0 {
                     write!(f, ", heterogeneity: {heterogeneity}")?;
                 }
                 write!(f, ")")
             }
-            Self::Data { path, loss, l1, l2, bounds, split, standardize, positive } => {
-                write!(f, "Data(path: \"{}\", loss: {loss:?}{}", path.display(), more(*l1, *l2, bounds))?;
+            Self::Data {
+                path,
+                loss,
+                l1,
+                l2,
+                bounds,
+                split,
+                standardize,
+                positive,
+            } => {
+                write!(
+                    f,
+                    "Data(path: \"{}\", loss: {loss:?}{}",
+                    path.display(),
+                    more(*l1, *l2, bounds)
+                )?;
                 if *split != Split::default() {
                     write!(f, ", split: {split:?}")?;
                 }
@@ -211,7 +250,11 @@ impl Synthetic {
             }
         }
         if !(0.0..=1.0).contains(&self.sparsity) {
-            return Err(ProblemError::parameter("sparsity", self.sparsity, "between 0 and 1"));
+            return Err(ProblemError::parameter(
+                "sparsity",
+                self.sparsity,
+                "between 0 and 1",
+            ));
         }
         Ok(())
     }
@@ -247,7 +290,9 @@ impl Synthetic {
                 };
                 for _ in 0..self.rows {
                     let start = shard.features.len();
-                    shard.features.extend((0..d).map(|_| scale * normal(&mut rng)));
+                    shard
+                        .features
+                        .extend((0..d).map(|_| scale * normal(&mut rng)));
                     let clean = crate::field::dot(&shard.features[start..], &local);
                     let observed = clean + self.noise * normal(&mut rng);
                     shard.targets.push(match self.loss {
@@ -270,7 +315,13 @@ impl ProblemSpec {
     ///
     /// # Errors
     /// Parameters outside their range, an unreadable or unsuitable data file, more agents than rows.
-    pub fn sample(&self, agents: usize, seed: u64, role: Role, trial: u64) -> Result<Problem, ProblemError> {
+    pub fn sample(
+        &self,
+        agents: usize,
+        seed: u64,
+        role: Role,
+        trial: u64,
+    ) -> Result<Problem, ProblemError> {
         let synthetic = |s: Synthetic, l1, l2, bounds| {
             let regularizer = Regularizer::new(l1, l2, bounds)?;
             s.check()?;
@@ -278,15 +329,69 @@ impl ProblemSpec {
             Problem::new(self.to_string(), s.dimension, s.loss, shards, regularizer)
         };
         match *self {
-            Self::Lasso { dimension, rows, l1, l2, bounds, noise, sparsity, heterogeneity, published } => {
+            Self::Lasso {
+                dimension,
+                rows,
+                l1,
+                l2,
+                bounds,
+                noise,
+                sparsity,
+                heterogeneity,
+                published,
+            } => {
                 let loss = Loss::LeastSquares;
-                synthetic(Synthetic { loss, dimension, rows, noise, sparsity, heterogeneity, published }, l1, l2, bounds)
+                synthetic(
+                    Synthetic {
+                        loss,
+                        dimension,
+                        rows,
+                        noise,
+                        sparsity,
+                        heterogeneity,
+                        published,
+                    },
+                    l1,
+                    l2,
+                    bounds,
+                )
             }
-            Self::Logistic { dimension, rows, l1, l2, bounds, noise, sparsity, heterogeneity } => {
+            Self::Logistic {
+                dimension,
+                rows,
+                l1,
+                l2,
+                bounds,
+                noise,
+                sparsity,
+                heterogeneity,
+            } => {
                 let (loss, published) = (Loss::Logistic, false);
-                synthetic(Synthetic { loss, dimension, rows, noise, sparsity, heterogeneity, published }, l1, l2, bounds)
+                synthetic(
+                    Synthetic {
+                        loss,
+                        dimension,
+                        rows,
+                        noise,
+                        sparsity,
+                        heterogeneity,
+                        published,
+                    },
+                    l1,
+                    l2,
+                    bounds,
+                )
             }
-            Self::Data { ref path, loss, l1, l2, bounds, split, standardize, positive } => {
+            Self::Data {
+                ref path,
+                loss,
+                l1,
+                l2,
+                bounds,
+                split,
+                standardize,
+                positive,
+            } => {
                 let regularizer = Regularizer::new(l1, l2, bounds)?;
                 let mut set = data::read(path)?;
                 if let Some(class) = positive {
@@ -332,7 +437,15 @@ mod tests {
 
     fn lasso(published: bool, heterogeneity: f64) -> ProblemSpec {
         ProblemSpec::Lasso {
-            dimension: 40, rows: 50, l1: 0.1, l2: 0.0, bounds: None, noise: 0.0, sparsity: 0.75, heterogeneity, published,
+            dimension: 40,
+            rows: 50,
+            l1: 0.1,
+            l2: 0.0,
+            bounds: None,
+            noise: 0.0,
+            sparsity: 0.75,
+            heterogeneity,
+            published,
         }
     }
 
@@ -341,8 +454,26 @@ mod tests {
     fn b_comes_from_the_sparse_truth_unless_published() {
         for (published, nonzeros) in [(false, 10), (true, 40)] {
             let spec = match lasso(published, 0.0) {
-                ProblemSpec::Lasso { dimension, rows, bounds, noise, sparsity, heterogeneity, published, .. } =>
-                    ProblemSpec::Lasso { dimension, rows, l1: 0.0, l2: 0.0, bounds, noise, sparsity, heterogeneity, published },
+                ProblemSpec::Lasso {
+                    dimension,
+                    rows,
+                    bounds,
+                    noise,
+                    sparsity,
+                    heterogeneity,
+                    published,
+                    ..
+                } => ProblemSpec::Lasso {
+                    dimension,
+                    rows,
+                    l1: 0.0,
+                    l2: 0.0,
+                    bounds,
+                    noise,
+                    sparsity,
+                    heterogeneity,
+                    published,
+                },
                 other => other,
             };
             let problem = spec.sample(4, 1, Role::Test, 0).unwrap();
@@ -355,11 +486,21 @@ mod tests {
 
     #[test]
     fn roles_and_trials_are_apart_and_seeds_repeat() {
-        let first = |seed, role, trial| lasso(false, 0.5).sample(3, seed, role, trial).unwrap().shards()[0].features[0];
+        let first = |seed, role, trial| {
+            lasso(false, 0.5)
+                .sample(3, seed, role, trial)
+                .unwrap()
+                .shards()[0]
+                .features[0]
+        };
         assert_eq!(first(1, Role::Test, 0), first(1, Role::Test, 0));
         let all = [
-            first(1, Role::Test, 0), first(2, Role::Test, 0), first(1, Role::Test, 1),
-            first(1, Role::Train, 0), first(1, Role::Tuning, 0), first(1, Role::Validation, 0),
+            first(1, Role::Test, 0),
+            first(2, Role::Test, 0),
+            first(1, Role::Test, 1),
+            first(1, Role::Train, 0),
+            first(1, Role::Tuning, 0),
+            first(1, Role::Validation, 0),
         ];
         for (k, a) in all.iter().enumerate() {
             assert!(all[..k].iter().all(|b| a != b));
@@ -379,8 +520,20 @@ mod tests {
     #[test]
     fn bad_parameters_are_named() {
         let spec = ProblemSpec::Logistic {
-            dimension: 0, rows: 1, l1: 0.1, l2: 0.0, bounds: None, noise: 0.0, sparsity: 0.5, heterogeneity: 0.0,
+            dimension: 0,
+            rows: 1,
+            l1: 0.1,
+            l2: 0.0,
+            bounds: None,
+            noise: 0.0,
+            sparsity: 0.5,
+            heterogeneity: 0.0,
         };
-        assert!(spec.sample(2, 1, Role::Test, 0).unwrap_err().to_string().contains("dimension is 0"));
+        assert!(
+            spec.sample(2, 1, Role::Test, 0)
+                .unwrap_err()
+                .to_string()
+                .contains("dimension is 0")
+        );
     }
 }

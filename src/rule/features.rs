@@ -65,7 +65,13 @@ fn log_ratio(p: f64, q: f64, limit: f64) -> f32 {
 
 impl NodeContext {
     /// `dimension`: `d`; `last_u`: `σ_u` of the step before (0 at the first step).
-    pub fn new(sums: &NodeSums, dimension: usize, last_u: f64, clock: f32, hardness: f32) -> (Self, f64) {
+    pub fn new(
+        sums: &NodeSums,
+        dimension: usize,
+        last_u: f64,
+        clock: f32,
+        hardness: f32,
+    ) -> (Self, f64) {
         let rms = |s: f64| (s / dimension as f64).sqrt();
         let (u, a, b, c) = (rms(sums.uu), rms(sums.aa), rms(sums.bb), rms(sums.cc));
         let mean = |s: f64| s / dimension as f64;
@@ -79,7 +85,11 @@ impl NodeContext {
                 cosine(sums.ua, u, a),
                 log_ratio(a, u, 6.0),
                 log_ratio(c, u, 6.0),
-                if last_u > 0.0 { log_ratio(u, last_u, 3.0) } else { 0.0 },
+                if last_u > 0.0 {
+                    log_ratio(u, last_u, 3.0)
+                } else {
+                    0.0
+                },
                 clock,
                 hardness,
             ],
@@ -127,7 +137,13 @@ pub struct NodeBlock {
 #[inline(always)]
 pub fn node_features(block: &NodeBlock, context: &NodeContext, out: &mut [Lanes; NODE_FEATURES]) {
     for l in 0..LANES {
-        let (u, a, a_own, b, c) = (block.u[l], block.a[l], block.a_own[l], block.b[l], block.c[l]);
+        let (u, a, a_own, b, c) = (
+            block.u[l],
+            block.a[l],
+            block.a_own[l],
+            block.b[l],
+            block.c[l],
+        );
         let s = sign(a);
         out[0][l] = soft(u.abs());
         out[1][l] = soft(s * u);
@@ -166,7 +182,11 @@ impl EdgeContext {
             inverse_last: 1.0 / (last + TINY),
             inverse_f: 1.0 / (f + TINY),
             shared: [
-                if last > 0.0 { log_ratio(d, last, 3.0) } else { 0.0 },
+                if last > 0.0 {
+                    log_ratio(d, last, 3.0)
+                } else {
+                    0.0
+                },
                 if f > 0.0 { log_ratio(f, d, 6.0) } else { 0.0 },
                 clock,
                 hardness,

@@ -144,7 +144,9 @@ impl FrozenRule {
             reason,
         };
         self.check().map_err(content)?;
-        let style = ron::ser::PrettyConfig::new().depth_limit(5).compact_arrays(true);
+        let style = ron::ser::PrettyConfig::new()
+            .depth_limit(5)
+            .compact_arrays(true);
         let text = ron::ser::to_string_pretty(self, style).map_err(|e| content(e.to_string()))?;
         Ok(write_atomic(path, text.as_bytes())?)
     }
@@ -189,12 +191,18 @@ mod tests {
         let path = dir.path().join("rule.ron");
         let rule = FrozenRule::new(
             Structure::Shared(Shared::constant(Constants::default())),
-            Provenance { agents: (10, 10), ..Default::default() },
+            Provenance {
+                agents: (10, 10),
+                ..Default::default()
+            },
         );
         rule.write(&path).unwrap();
         assert_eq!(FrozenRule::read(&path).unwrap(), rule);
         assert_eq!(rule.outside_envelope(10, 5).len(), 0);
-        assert_eq!(rule.outside_envelope(11, 5), ["11 agents, trained on 10 to 10"]);
+        assert_eq!(
+            rule.outside_envelope(11, 5),
+            ["11 agents, trained on 10 to 10"]
+        );
 
         // Truncated anywhere, it is refused with a line.
         let text = std::fs::read_to_string(&path).unwrap();

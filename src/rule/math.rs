@@ -20,8 +20,14 @@ pub(crate) fn ln(x: f32) -> f32 {
     let z = m * m;
     let mut p = 7.037_683_6e-2;
     for c in [
-        -1.151_461e-1, 1.167_699_9e-1, -1.242_014_1e-1, 1.424_932_3e-1, -1.666_805_8e-1, 2.000_071_5e-1,
-        -2.499_999_4e-1, 3.333_333_1e-1,
+        -1.151_461e-1,
+        1.167_699_9e-1,
+        -1.242_014_1e-1,
+        1.424_932_3e-1,
+        -1.666_805_8e-1,
+        2.000_071_5e-1,
+        -2.499_999_4e-1,
+        3.333_333_1e-1,
     ] {
         p = p * m + c;
     }
@@ -37,7 +43,13 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    for c in [
+        1.398_2e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
         p = p * r + c;
     }
     let value = p * r * r + r + 1.0;
@@ -50,7 +62,14 @@ pub(crate) fn tanh(x: f32) -> f32 {
     let x = x.clamp(-7.905, 7.905);
     let z = x * x;
     let mut p = -2.760_768_5e-16;
-    for c in [2.000_188e-13, -8.604_672e-11, 5.122_297_1e-8, 1.485_722_4e-5, 6.372_619_3e-4, 4.893_525e-3] {
+    for c in [
+        2.000_188e-13,
+        -8.604_672e-11,
+        5.122_297_1e-8,
+        1.485_722_4e-5,
+        6.372_619_3e-4,
+        4.893_525e-3,
+    ] {
         p = p * z + c;
     }
     let mut q = 1.198_258_4e-6;
@@ -66,8 +85,14 @@ mod tests {
     fn close_to_the_standard_library() {
         for k in -4000..=4000 {
             let x = k as f32 * 0.02;
-            assert!((super::exp(x) / (x as f64).exp() as f32 - 1.0).abs() < 4e-7, "exp {x}");
-            assert!((super::tanh(x) - (x as f64).tanh() as f32).abs() < 4e-7, "tanh {x}");
+            assert!(
+                (super::exp(x) / (x as f64).exp() as f32 - 1.0).abs() < 4e-7,
+                "exp {x}"
+            );
+            assert!(
+                (super::tanh(x) - (x as f64).tanh() as f32).abs() < 4e-7,
+                "tanh {x}"
+            );
             let p = (x as f64).exp() as f32;
             if p.is_normal() {
                 let error = (super::ln(p) as f64 - (p as f64).ln()).abs();

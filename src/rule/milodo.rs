@@ -611,7 +611,10 @@ impl Algorithm for MilodoRule {
 
     fn rest_at(&self, s: &mut State, x: &[f64], dual: &Field) -> bool {
         for field in [&mut s.x, &mut s.z] {
-            field.values_mut().chunks_exact_mut(x.len()).for_each(|row| row.copy_from_slice(x));
+            field
+                .values_mut()
+                .chunks_exact_mut(x.len())
+                .for_each(|row| row.copy_from_slice(x));
         }
         s.y.copy_from(dual);
         true

@@ -44,26 +44,41 @@ impl Mlp {
             return Err(format!("the {name} network has no layers"));
         }
         for (k, layer) in self.layers.iter().enumerate() {
-            let Linear { inputs: i, outputs: o, weight, bias } = layer;
+            let Linear {
+                inputs: i,
+                outputs: o,
+                weight,
+                bias,
+            } = layer;
             if *i != width {
-                return Err(format!("layer {k} of the {name} network has {i} inputs, expected {width}"));
+                return Err(format!(
+                    "layer {k} of the {name} network has {i} inputs, expected {width}"
+                ));
             }
             if *o == 0 || *o > MAX_WIDTH {
-                return Err(format!("layer {k} of the {name} network has {o} outputs, expected 1 to {MAX_WIDTH}"));
+                return Err(format!(
+                    "layer {k} of the {name} network has {o} outputs, expected 1 to {MAX_WIDTH}"
+                ));
             }
             if weight.len() != i * o || bias.len() != *o {
                 return Err(format!(
                     "layer {k} of the {name} network has {} weights and {} biases, expected {} and {o}",
-                    weight.len(), bias.len(), i * o
+                    weight.len(),
+                    bias.len(),
+                    i * o
                 ));
             }
             if weight.iter().chain(bias).any(|w| !w.is_finite()) {
-                return Err(format!("layer {k} of the {name} network holds a weight that is not finite"));
+                return Err(format!(
+                    "layer {k} of the {name} network holds a weight that is not finite"
+                ));
             }
             width = *o;
         }
         if width != outputs {
-            return Err(format!("the {name} network has {width} outputs, expected {outputs}"));
+            return Err(format!(
+                "the {name} network has {width} outputs, expected {outputs}"
+            ));
         }
         Ok(())
     }
@@ -80,7 +95,12 @@ impl Mlp {
         let last = self.layers.len() - 1;
         for (k, layer) in self.layers.iter().enumerate() {
             let from_used = &from[..layer.inputs];
-            for (o, (weights, bias)) in layer.weight.chunks_exact(layer.inputs).zip(&layer.bias).enumerate() {
+            for (o, (weights, bias)) in layer
+                .weight
+                .chunks_exact(layer.inputs)
+                .zip(&layer.bias)
+                .enumerate()
+            {
                 let mut sum = [*bias; LANES];
                 for (w, x) in weights.iter().zip(from_used) {
                     for l in 0..LANES {
@@ -99,7 +119,10 @@ impl Mlp {
 
     /// Number of weights and biases.
     pub fn parameters(&self) -> usize {
-        self.layers.iter().map(|l| l.weight.len() + l.bias.len()).sum()
+        self.layers
+            .iter()
+            .map(|l| l.weight.len() + l.bias.len())
+            .sum()
     }
 }
 
@@ -111,8 +134,18 @@ mod tests {
     fn a_block_equals_row_by_row() {
         let mlp = Mlp {
             layers: vec![
-                Linear { inputs: 2, outputs: 3, weight: vec![1.0, -1.0, 0.5, 2.0, -0.3, 0.1], bias: vec![0.1, -0.2, 0.3] },
-                Linear { inputs: 3, outputs: 1, weight: vec![1.0, 2.0, 3.0], bias: vec![-1.0] },
+                Linear {
+                    inputs: 2,
+                    outputs: 3,
+                    weight: vec![1.0, -1.0, 0.5, 2.0, -0.3, 0.1],
+                    bias: vec![0.1, -0.2, 0.3],
+                },
+                Linear {
+                    inputs: 3,
+                    outputs: 1,
+                    weight: vec![1.0, 2.0, 3.0],
+                    bias: vec![-1.0],
+                },
             ],
         };
         mlp.check("test", 2, 1).unwrap();
@@ -125,7 +158,12 @@ mod tests {
         mlp.evaluate::<false>(&inputs, &mut out);
         for l in 0..LANES {
             let (u, v) = (inputs[0][l], inputs[1][l]);
-            let h = [u - v + 0.1, 0.5 * u + 2.0 * v - 0.2, -0.3 * u + 0.1 * v + 0.3].map(|x: f32| x.max(0.0));
+            let h = [
+                u - v + 0.1,
+                0.5 * u + 2.0 * v - 0.2,
+                -0.3 * u + 0.1 * v + 0.3,
+            ]
+            .map(|x: f32| x.max(0.0));
             let expected = h[0] + 2.0 * h[1] + 3.0 * h[2] - 1.0;
             assert!((out[0][l] - expected).abs() < 1e-5);
         }
@@ -133,10 +171,23 @@ mod tests {
 
     #[test]
     fn misfits_are_named() {
-        let layer = |i, o| Linear { inputs: i, outputs: o, weight: vec![0.0; i * o], bias: vec![0.0; o] };
-        let mlp = Mlp { layers: vec![layer(2, 3), layer(4, 1)] };
-        assert!(mlp.check("node", 2, 1).unwrap_err().contains("layer 1 of the node network has 4 inputs, expected 3"));
-        let mut nan = Mlp { layers: vec![layer(2, 1)] };
+        let layer = |i, o| Linear {
+            inputs: i,
+            outputs: o,
+            weight: vec![0.0; i * o],
+            bias: vec![0.0; o],
+        };
+        let mlp = Mlp {
+            layers: vec![layer(2, 3), layer(4, 1)],
+        };
+        assert!(
+            mlp.check("node", 2, 1)
+                .unwrap_err()
+                .contains("layer 1 of the node network has 4 inputs, expected 3")
+        );
+        let mut nan = Mlp {
+            layers: vec![layer(2, 1)],
+        };
         nan.layers[0].weight[0] = f32::NAN;
         assert!(nan.check("node", 2, 1).unwrap_err().contains("not finite"));
     }

@@ -4,8 +4,8 @@
 //! [`shared`] is ours (one pair of small networks, any graph); [`milodo`] is the published rule (networks per agent, one graph).
 //! [`frozen`] is the file, [`spec`] what is written in RON; `simulate::audit` checks the conditions.
 
-pub mod frozen;
 pub mod features;
+pub mod frozen;
 pub mod lstm;
 mod math;
 pub mod milodo;

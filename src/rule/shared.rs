@@ -16,8 +16,8 @@
 //! So the networks run in f32 while iterates, gradients and flows stay f64.
 
 use super::features::{
-    EDGE_FEATURES, EdgeBlock, EdgeContext, NODE_FEATURES, NodeBlock, NodeContext, NodeSums, clock, edge_features,
-    mixing_hardness, node_features,
+    EDGE_FEATURES, EdgeBlock, EdgeContext, NODE_FEATURES, NodeBlock, NodeContext, NodeSums, clock,
+    edge_features, mixing_hardness, node_features,
 };
 use super::math;
 use super::mlp::{LANES, Mlp};
@@ -145,25 +145,48 @@ impl Shared {
     pub fn check(&self) -> Result<(), String> {
         let c = &self.constants;
         let finite = [
-            ("primal", c.primal), ("momentum", c.momentum), ("gradient_difference", c.gradient_difference),
-            ("extrapolation", c.extrapolation), ("dual", c.dual), ("mixing", c.mixing), ("memory", c.memory),
+            ("primal", c.primal),
+            ("momentum", c.momentum),
+            ("gradient_difference", c.gradient_difference),
+            ("extrapolation", c.extrapolation),
+            ("dual", c.dual),
+            ("mixing", c.mixing),
+            ("memory", c.memory),
         ];
         if let Some((name, v)) = finite.iter().find(|(_, v)| !v.is_finite()) {
-            return Err(format!("the constant {name} is {v}, expected a finite number"));
+            return Err(format!(
+                "the constant {name} is {v}, expected a finite number"
+            ));
         }
         for (name, v) in [("primal", c.primal), ("dual", c.dual)] {
             if v <= 0.0 {
-                return Err(format!("the constant {name} is {v}, expected a positive number"));
+                return Err(format!(
+                    "the constant {name} is {v}, expected a positive number"
+                ));
             }
         }
         if c.mixing < 0.0 {
-            return Err(format!("the constant mixing is {}, expected a number ≥ 0", c.mixing));
+            return Err(format!(
+                "the constant mixing is {}, expected a number ≥ 0",
+                c.mixing
+            ));
         }
         if c.memory.abs() >= 1.0 {
-            return Err(format!("the constant memory is {}, expected |memory| < 1", c.memory));
+            return Err(format!(
+                "the constant memory is {}, expected |memory| < 1",
+                c.memory
+            ));
         }
         let r = &self.ranges;
-        for v in [r.primal, r.momentum, r.gradient_difference, r.extrapolation, r.dual, r.mixing, r.memory] {
+        for v in [
+            r.primal,
+            r.momentum,
+            r.gradient_difference,
+            r.extrapolation,
+            r.dual,
+            r.mixing,
+            r.memory,
+        ] {
             if !(v.is_finite() && v >= 0.0) {
                 return Err(format!("a range is {v}, expected a finite number ≥ 0"));
             }
@@ -191,9 +214,17 @@ impl Shared {
 pub fn normalized_weights(graph: &Graph) -> Result<(Vec<f64>, f64), GraphError> {
     let mixing = Mixing::new(graph, MixingKind::Metropolis);
     let spectrum = mixing.spectrum(graph)?;
-    let largest = if spectrum.laplacian_max > 0.0 { spectrum.laplacian_max } else { 1.0 };
+    let largest = if spectrum.laplacian_max > 0.0 {
+        spectrum.laplacian_max
+    } else {
+        1.0
+    };
     let weights = mixing.edge_weights().iter().map(|w| w / largest).collect();
-    let gap = if graph.agents() == 1 { 1.0 } else { (1.0 - spectrum.lambda_2) / largest };
+    let gap = if graph.agents() == 1 {
+        1.0
+    } else {
+        (1.0 - spectrum.lambda_2) / largest
+    };
     Ok((weights, gap))
 }
 
@@ -311,7 +342,12 @@ impl pulp::WithSimd for EdgeTask<'_> {
 impl SharedRule {
     fn node_constants(&self) -> [f32; NODE_OUTPUTS] {
         let c = &self.rule.constants;
-        [c.primal.ln() as f32, c.momentum as f32, c.gradient_difference as f32, c.extrapolation as f32]
+        [
+            c.primal.ln() as f32,
+            c.momentum as f32,
+            c.gradient_difference as f32,
+            c.extrapolation as f32,
+        ]
     }
 
     /// `z_i` of one agent; returns `σ_u`.
@@ -326,12 +362,21 @@ impl SharedRule {
                     + c.gradient_difference * (rows.g[k] - rows.g_last[k])
                     + rows.y[k]
                     + c.extrapolation * (rows.y[k] - rows.y_last[k]);
-                *z = r.prox(p, rows.x[k] + c.momentum * (rows.x[k] - rows.x_last[k]) - p * force);
+                *z = r.prox(
+                    p,
+                    rows.x[k] + c.momentum * (rows.x[k] - rows.x_last[k]) - p * force,
+                );
             }
             return 0.0;
         };
         let ranges = &self.rule.ranges;
-        let ranges = [ranges.primal, ranges.momentum, ranges.gradient_difference, ranges.extrapolation].map(|v| v as f32);
+        let ranges = [
+            ranges.primal,
+            ranges.momentum,
+            ranges.gradient_difference,
+            ranges.extrapolation,
+        ]
+        .map(|v| v as f32);
         let (l, step) = (rows.smoothness, 1.0 / rows.smoothness);
         let residual = |k: usize| {
             let p = r.prox(step, rows.x[k] - step * (rows.g[k] + rows.y[k]));
@@ -350,14 +395,21 @@ impl SharedRule {
             sums.ab += a * b;
             sums.ua += u * a;
         }
-        let (context, sigma) = NodeContext::new(&sums, z.len(), rows.last_u, rows.clock, self.hardness);
+        let (context, sigma) =
+            NodeContext::new(&sums, z.len(), rows.last_u, rows.clock, self.hardness);
         let mut features = [[0.0; LANES]; NODE_FEATURES];
         let mut outputs = [[0.0; LANES]; NODE_OUTPUTS];
         let zero = [0.0; LANES];
         for start in (0..z.len()).step_by(LANES) {
             let used = LANES.min(z.len() - start);
             let mut block = NodeBlock {
-                u: zero, a: zero, a_own: zero, b: zero, c: zero, support: zero, last_sign: zero,
+                u: zero,
+                a: zero,
+                a_own: zero,
+                b: zero,
+                c: zero,
+                support: zero,
+                last_sign: zero,
             };
             for lane in 0..used {
                 let k = start + lane;
@@ -400,7 +452,14 @@ impl SharedRule {
     /// Flow and mixing of one edge: `flow ← S w L_e D + θ flow`, `mixed = C w D`.
     #[inline(always)]
     fn edge<const FUSED: bool>(&self, rows: EdgeRows, flow: &mut [f64], mixed: &mut [f64]) {
-        let EdgeRows { d, last, ends, weight, smoothness, clock } = rows;
+        let EdgeRows {
+            d,
+            last,
+            ends,
+            weight,
+            smoothness,
+            clock,
+        } = rows;
         let c = &self.rule.constants;
         let Some(network) = &self.rule.edge else {
             for k in 0..d.len() {
@@ -410,17 +469,33 @@ impl SharedRule {
             return;
         };
         let constants = [c.dual.ln() as f32, c.mixing as f32, c.memory as f32];
-        let ranges = [self.rule.ranges.dual, self.rule.ranges.mixing, self.rule.ranges.memory].map(|v| v as f32);
+        let ranges = [
+            self.rule.ranges.dual,
+            self.rule.ranges.mixing,
+            self.rule.ranges.memory,
+        ]
+        .map(|v| v as f32);
         let rms = |v: &[f64], unit: f64| {
             (v.iter().map(|v| (v / unit) * (v / unit)).sum::<f64>() / v.len() as f64).sqrt()
         };
-        let context = EdgeContext::new(rms(d, 1.0), rms(last, 1.0), rms(flow, smoothness), clock, self.hardness);
+        let context = EdgeContext::new(
+            rms(d, 1.0),
+            rms(last, 1.0),
+            rms(flow, smoothness),
+            clock,
+            self.hardness,
+        );
         let mut features = [[0.0; LANES]; EDGE_FEATURES];
         let mut outputs = [[0.0; LANES]; EDGE_OUTPUTS];
         let zero = [0.0; LANES];
         for start in (0..d.len()).step_by(LANES) {
             let used = LANES.min(d.len() - start);
-            let mut block = EdgeBlock { d: zero, last: zero, f: zero, support: zero };
+            let mut block = EdgeBlock {
+                d: zero,
+                last: zero,
+                f: zero,
+                support: zero,
+            };
             for lane in 0..used {
                 let k = start + lane;
                 block.d[lane] = (d[k] * context.inverse_d) as f32;
@@ -438,7 +513,8 @@ impl SharedRule {
             for lane in 0..LANES {
                 outputs[0][lane] = math::exp(outputs[0][lane]);
                 outputs[1][lane] = outputs[1][lane].max(0.0);
-                outputs[2][lane] = outputs[2][lane].clamp(-MEMORY_BOUND as f32, MEMORY_BOUND as f32);
+                outputs[2][lane] =
+                    outputs[2][lane].clamp(-MEMORY_BOUND as f32, MEMORY_BOUND as f32);
             }
             for lane in 0..used {
                 let k = start + lane;
@@ -467,10 +543,23 @@ impl Algorithm for SharedRule {
         network.exchange_scalars(1);
         State {
             k: 0,
-            x: node(), x_last: node(), x_older: node(), y: node(), y_last: node(), g: node(), g_last: node(), z: node(),
-            difference: edge(), difference_last: edge(), flow: edge(), mixed: edge(),
+            x: node(),
+            x_last: node(),
+            x_older: node(),
+            y: node(),
+            y_last: node(),
+            g: node(),
+            g_last: node(),
+            z: node(),
+            difference: edge(),
+            difference_last: edge(),
+            flow: edge(),
+            mixed: edge(),
             last_u: vec![0.0; n],
-            smoothness_edge: edges.iter().map(|&(i, j)| 0.5 * (smoothness[i] + smoothness[j])).collect(),
+            smoothness_edge: edges
+                .iter()
+                .map(|&(i, j)| 0.5 * (smoothness[i] + smoothness[j]))
+                .collect(),
             smoothness,
         }
     }
@@ -489,14 +578,29 @@ impl Algorithm for SharedRule {
         }
 
         // z_i, every agent by itself.
-        let (x, x_last, x_older, y, y_last, g, g_last) =
-            (&s.x, &s.x_last, &s.x_older, &s.y, &s.y_last, &s.g, &s.g_last);
+        let (x, x_last, x_older, y, y_last, g, g_last) = (
+            &s.x, &s.x_last, &s.x_older, &s.y, &s.y_last, &s.g, &s.g_last,
+        );
         let node = |i: usize, z: &mut [f64], last_u: &mut f64| {
             let rows = NodeRows {
-                x: x.row(i), x_last: x_last.row(i), x_older: x_older.row(i), y: y.row(i), y_last: y_last.row(i),
-                g: g.row(i), g_last: g_last.row(i), smoothness: s.smoothness[i], last_u: *last_u, clock,
+                x: x.row(i),
+                x_last: x_last.row(i),
+                x_older: x_older.row(i),
+                y: y.row(i),
+                y_last: y_last.row(i),
+                g: g.row(i),
+                g_last: g_last.row(i),
+                smoothness: s.smoothness[i],
+                last_u: *last_u,
+                clock,
             };
-            *last_u = arch.dispatch(NodeTask { rule: self, rows, r, z, fused });
+            *last_u = arch.dispatch(NodeTask {
+                rule: self,
+                rows,
+                r,
+                z,
+                fused,
+            });
         };
         s.z.values_mut()
             .par_chunks_exact_mut(d)
@@ -512,7 +616,8 @@ impl Algorithm for SharedRule {
         // Flows, every edge by itself.
         let (z, difference, last) = (&s.z, &s.difference, &s.difference_last);
         let graph = network.graph();
-        s.flow.values_mut()
+        s.flow
+            .values_mut()
             .par_chunks_exact_mut(d)
             .zip(s.mixed.values_mut().par_chunks_exact_mut(d))
             .with_min_len(min_rows(d))
@@ -521,8 +626,21 @@ impl Algorithm for SharedRule {
                 let (i, j) = graph.edges()[e];
                 let (weight, smoothness) = (self.weights[e], s.smoothness_edge[e]);
                 let (d, last, ends) = (difference.row(e), last.row(e), (z.row(i), z.row(j)));
-                let rows = EdgeRows { d, last, ends, weight, smoothness, clock };
-                arch.dispatch(EdgeTask { rule: self, rows, flow, mixed, fused });
+                let rows = EdgeRows {
+                    d,
+                    last,
+                    ends,
+                    weight,
+                    smoothness,
+                    clock,
+                };
+                arch.dispatch(EdgeTask {
+                    rule: self,
+                    rows,
+                    flow,
+                    mixed,
+                    fused,
+                });
             });
 
         // y⁺ = y + ΣF, x⁺ = z − ΣCw(z_i − z_j)
@@ -546,7 +664,10 @@ impl Algorithm for SharedRule {
 
     fn rest_at(&self, s: &mut State, x: &[f64], dual: &Field) -> bool {
         for field in [&mut s.x, &mut s.x_last, &mut s.x_older, &mut s.z] {
-            field.values_mut().chunks_exact_mut(x.len()).for_each(|row| row.copy_from_slice(x));
+            field
+                .values_mut()
+                .chunks_exact_mut(x.len())
+                .for_each(|row| row.copy_from_slice(x));
         }
         s.y.copy_from(dual);
         s.y_last.copy_from(dual);

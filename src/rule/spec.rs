@@ -204,18 +204,28 @@ pub struct SpecError {
 /// # Errors
 /// Line, column and what was expected.
 pub fn parse_ron<T: serde::de::DeserializeOwned>(origin: &str, text: &str) -> Result<T, SpecError> {
-    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
-    options.from_str(text).map_err(|e: ron::error::SpannedError| {
-        let line = e.span.start.line;
-        let excerpt: String = text.lines().nth(line.saturating_sub(1)).unwrap_or("").trim().chars().take(80).collect();
-        SpecError {
-            origin: origin.into(),
-            line,
-            column: e.span.start.col,
-            reason: e.code.to_string(),
-            excerpt,
-        }
-    })
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    options
+        .from_str(text)
+        .map_err(|e: ron::error::SpannedError| {
+            let line = e.span.start.line;
+            let excerpt: String = text
+                .lines()
+                .nth(line.saturating_sub(1))
+                .unwrap_or("")
+                .trim()
+                .chars()
+                .take(80)
+                .collect();
+            SpecError {
+                origin: origin.into(),
+                line,
+                column: e.span.start.col,
+                reason: e.code.to_string(),
+                excerpt,
+            }
+        })
 }
 
 impl AlgorithmSpec {
@@ -225,7 +235,8 @@ impl AlgorithmSpec {
     /// Line, column and what was expected.
     pub fn parse(origin: &str, text: &str) -> Result<Self, SpecError> {
         let bare = text.trim();
-        let is_name = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_name =
+            !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if is_name && bare != "Rule" {
             parse_ron(origin, &format!("{bare}()"))
         } else {
@@ -235,10 +246,13 @@ impl AlgorithmSpec {
 
     /// The handcrafted methods with all options left out, in the order of reports.
     pub fn handcrafted() -> Vec<Self> {
-        ["ProxDgd", "PgExtra", "Nids", "ProxEd", "ProxAtc", "SemiAtc", "Diging", "Dlm", "Dapg", "Odapg"]
-            .iter()
-            .filter_map(|name| Self::parse("handcrafted", name).ok())
-            .collect()
+        [
+            "ProxDgd", "PgExtra", "Nids", "ProxEd", "ProxAtc", "SemiAtc", "Diging", "Dlm", "Dapg",
+            "Odapg",
+        ]
+        .iter()
+        .filter_map(|name| Self::parse("handcrafted", name).ok())
+        .collect()
     }
 
     /// The name without options; a rule is named by its file's folder or stem.
@@ -256,8 +270,14 @@ impl AlgorithmSpec {
             Self::Odapg { .. } => "Odapg".into(),
             Self::Constants { .. } => "Constants".into(),
             Self::Rule(path) => {
-                let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-                let parent = path.parent().and_then(|p| p.file_name()).map(|s| s.to_string_lossy().into_owned());
+                let stem = path
+                    .file_stem()
+                    .map(|s| s.to_string_lossy().into_owned())
+                    .unwrap_or_default();
+                let parent = path
+                    .parent()
+                    .and_then(|p| p.file_name())
+                    .map(|s| s.to_string_lossy().into_owned());
                 match parent {
                     Some(folder) if stem == "rule" => folder,
                     _ => stem,
@@ -270,10 +290,23 @@ impl AlgorithmSpec {
     pub fn step_origin(&self) -> &'static str {
         let of = |step: &Option<f64>| if step.is_some() { "given" } else { "theory" };
         match self {
-            Self::ProxDgd { step, .. } | Self::PgExtra { step, .. } | Self::Nids { step, .. } | Self::ProxEd { step, .. }
-            | Self::ProxAtc { step, .. } | Self::SemiAtc { step, .. } | Self::Diging { step, .. } | Self::Dlm { step, .. }
-            | Self::Dapg { step, .. } | Self::Odapg { step, .. } => of(step),
-            Self::Constants { primal, .. } => if primal.is_some() { "given" } else { "default" },
+            Self::ProxDgd { step, .. }
+            | Self::PgExtra { step, .. }
+            | Self::Nids { step, .. }
+            | Self::ProxEd { step, .. }
+            | Self::ProxAtc { step, .. }
+            | Self::SemiAtc { step, .. }
+            | Self::Diging { step, .. }
+            | Self::Dlm { step, .. }
+            | Self::Dapg { step, .. }
+            | Self::Odapg { step, .. } => of(step),
+            Self::Constants { primal, .. } => {
+                if primal.is_some() {
+                    "given"
+                } else {
+                    "default"
+                }
+            }
             Self::Rule(_) => "learned",
         }
     }
@@ -287,7 +320,11 @@ impl AlgorithmSpec {
     ///
     /// # Errors
     /// An option outside its range, a rule file that was refused or does not fit, another number of agents than the graph's.
-    pub fn start(&self, problem: &Problem, network: &mut Network) -> Result<Box<dyn Process>, AlgorithmError> {
+    pub fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
         let graph = network.graph();
         if problem.agents() != graph.agents() {
             return Err(AlgorithmError::Agents {
@@ -305,17 +342,22 @@ impl AlgorithmSpec {
         let l = problem.smoothness_max();
         // α = factor/L where none is given.
         let step_or = |step: Option<f64>, factor: f64| positive("step", step.unwrap_or(factor / l));
-        let abc = |kind, step: Option<f64>, factor: f64, mixing: MixingKind, network: &mut Network| {
-            let mixing = Mixing::new(graph, mixing);
-            let rule = Abc::new(kind, step_or(step, factor)?, mixing.edge_weights());
-            Ok(start(rule, problem, network))
-        };
+        let abc =
+            |kind, step: Option<f64>, factor: f64, mixing: MixingKind, network: &mut Network| {
+                let mixing = Mixing::new(graph, mixing);
+                let rule = Abc::new(kind, step_or(step, factor)?, mixing.edge_weights());
+                Ok(start(rule, problem, network))
+            };
         match *self {
             Self::ProxDgd { step, mixing } => {
                 // Stable up to (1 + λ_min(W))/L.
                 let m = Mixing::new(graph, mixing);
                 let factor = (1.0 + m.spectrum(graph)?.lambda_min).max(0.1);
-                Ok(start(ProxDgd::new(step_or(step, factor)?, m.edge_weights()), problem, network))
+                Ok(start(
+                    ProxDgd::new(step_or(step, factor)?, m.edge_weights()),
+                    problem,
+                    network,
+                ))
             }
             Self::ProxEd { step, mixing } => abc(AbcKind::ProxEd, step, 1.0, mixing, network),
             Self::PgExtra { step, mixing } => abc(AbcKind::PgExtra, step, 1.0, mixing, network),
@@ -323,11 +365,18 @@ impl AlgorithmSpec {
             Self::SemiAtc { step, mixing } => abc(AbcKind::SemiAtc, step, 1.0, mixing, network),
             Self::Diging { step, mixing } => abc(AbcKind::Diging, step, 0.5, mixing, network),
             Self::Dlm { step, penalty } => {
-                let largest = (0..graph.agents()).map(|i| graph.degree(i)).max().unwrap_or(0);
+                let largest = (0..graph.agents())
+                    .map(|i| graph.degree(i))
+                    .max()
+                    .unwrap_or(0);
                 let unit = 0.5 / (1.0 + largest as f64);
                 let weight = positive("penalty", penalty.unwrap_or(1.0))? * unit;
                 let weights = vec![weight; graph.edges().len()];
-                Ok(start(Abc::new(AbcKind::Dlm, step_or(step, 1.0)?, &weights), problem, network))
+                Ok(start(
+                    Abc::new(AbcKind::Dlm, step_or(step, 1.0)?, &weights),
+                    problem,
+                    network,
+                ))
             }
             Self::Nids { step, mixing } => {
                 let factor = positive("step", step.unwrap_or(1.0))?;
@@ -337,31 +386,60 @@ impl AlgorithmSpec {
                     .map(|li| factor / if li > 0.0 { li } else { l })
                     .collect();
                 let mixing = Mixing::new(graph, mixing);
-                Ok(start(Nids::new(steps, mixing.edge_weights()), problem, network))
+                Ok(start(
+                    Nids::new(steps, mixing.edge_weights()),
+                    problem,
+                    network,
+                ))
             }
-            Self::Dapg { step, a, mixings, mixing } => {
+            Self::Dapg {
+                step,
+                a,
+                mixings,
+                mixing,
+            } => {
                 let step = step_or(step, 0.5)?;
                 // Theory's a = √(μη) where r is strongly convex; else a value that is safe in practice.
                 let mu = problem.regularizer().l2;
-                let a = a.unwrap_or(if mu > 0.0 { (mu * step).sqrt().min(1.0) } else { 0.15 });
+                let a = a.unwrap_or(if mu > 0.0 {
+                    (mu * step).sqrt().min(1.0)
+                } else {
+                    0.15
+                });
                 if !(a > 0.0 && a <= 1.0) {
                     return Err(self.out_of_range("a", a, "a number in (0, 1]"));
                 }
                 let fast_mix = self.fast_mix(graph, mixings, mixing)?;
                 Ok(start(Dapg { step, a, fast_mix }, problem, network))
             }
-            Self::Odapg { step, tau, mixings, mixing } => {
+            Self::Odapg {
+                step,
+                tau,
+                mixings,
+                mixing,
+            } => {
                 let tau = tau.unwrap_or(0.3);
                 if !(tau > 0.0 && tau <= 1.0) {
                     return Err(self.out_of_range("tau", tau, "a number in (0, 1]"));
                 }
                 let step = step_or(step, 0.5 / tau)?;
                 let fast_mix = self.fast_mix(graph, mixings, mixing)?;
-                Ok(start(Odapg { step, tau, fast_mix }, problem, network))
+                Ok(start(
+                    Odapg {
+                        step,
+                        tau,
+                        fast_mix,
+                    },
+                    problem,
+                    network,
+                ))
             }
             Self::Constants { .. } => {
                 let shared = Shared::constant(self.constants().unwrap_or_default());
-                shared.check().map_err(|reason| AlgorithmError::Misfit { rule: self.name(), reason })?;
+                shared.check().map_err(|reason| AlgorithmError::Misfit {
+                    rule: self.name(),
+                    reason,
+                })?;
                 Ok(start(SharedRule::new(shared, graph)?, problem, network))
             }
             Self::Rule(ref path) => {
@@ -369,14 +447,28 @@ impl AlgorithmSpec {
                 for note in rule.outside_envelope(problem.agents(), problem.dimension()) {
                     tracing::warn!("{}: outside the trained envelope: {note}", path.display());
                 }
-                start_frozen(&path.display().to_string(), rule.structure, problem, network)
+                start_frozen(
+                    &path.display().to_string(),
+                    rule.structure,
+                    problem,
+                    network,
+                )
             }
         }
     }
 
     /// The constants of `Constants(…)`, defaults filled in.
     pub fn constants(&self) -> Option<Constants> {
-        let &Self::Constants { primal, momentum, gradient_difference, extrapolation, dual, mixing, memory } = self else {
+        let &Self::Constants {
+            primal,
+            momentum,
+            gradient_difference,
+            extrapolation,
+            dual,
+            mixing,
+            memory,
+        } = self
+        else {
             return None;
         };
         let d = Constants::default();
@@ -391,7 +483,12 @@ impl AlgorithmSpec {
         })
     }
 
-    fn out_of_range(&self, option: &'static str, found: f64, expected: &'static str) -> AlgorithmError {
+    fn out_of_range(
+        &self,
+        option: &'static str,
+        found: f64,
+        expected: &'static str,
+    ) -> AlgorithmError {
         AlgorithmError::Option {
             algorithm: self.name(),
             option,
@@ -400,13 +497,22 @@ impl AlgorithmSpec {
         }
     }
 
-    fn fast_mix(&self, graph: &Graph, mixings: Option<usize>, kind: MixingKind) -> Result<FastMix, AlgorithmError> {
+    fn fast_mix(
+        &self,
+        graph: &Graph,
+        mixings: Option<usize>,
+        kind: MixingKind,
+    ) -> Result<FastMix, AlgorithmError> {
         let mixings = mixings.unwrap_or(1);
         if mixings == 0 {
             return Err(self.out_of_range("mixings", 0.0, "at least 1"));
         }
         let mixing = Mixing::new(graph, kind);
-        Ok(FastMix::new(mixing.spectrum(graph)?.sigma, mixings, mixing.edge_weights()))
+        Ok(FastMix::new(
+            mixing.spectrum(graph)?.sigma,
+            mixings,
+            mixing.edge_weights(),
+        ))
     }
 }
 
@@ -415,14 +521,19 @@ impl AlgorithmSpec {
 /// # Errors
 /// A `milodo` rule on another graph than its own.
 pub fn start_frozen(
-    name: &str, structure: Structure, problem: &Problem, network: &mut Network,
+    name: &str,
+    structure: Structure,
+    problem: &Problem,
+    network: &mut Network,
 ) -> Result<Box<dyn Process>, AlgorithmError> {
     let graph = network.graph();
     match structure {
         Structure::Shared(shared) => Ok(start(SharedRule::new(shared, graph)?, problem, network)),
         Structure::Milodo(milodo) => {
-            let rule = MilodoRule::new(milodo, graph)
-                .map_err(|reason| AlgorithmError::Misfit { rule: name.into(), reason })?;
+            let rule = MilodoRule::new(milodo, graph).map_err(|reason| AlgorithmError::Misfit {
+                rule: name.into(),
+                reason,
+            })?;
             Ok(start(rule, problem, network))
         }
     }
@@ -440,8 +551,12 @@ impl std::fmt::Display for AlgorithmSpec {
         let mut kind = MixingKind::default();
         match self {
             Self::Rule(path) => return write!(f, "Rule(\"{}\")", path.display()),
-            Self::ProxDgd { step, mixing } | Self::PgExtra { step, mixing } | Self::Nids { step, mixing }
-            | Self::ProxEd { step, mixing } | Self::ProxAtc { step, mixing } | Self::SemiAtc { step, mixing }
+            Self::ProxDgd { step, mixing }
+            | Self::PgExtra { step, mixing }
+            | Self::Nids { step, mixing }
+            | Self::ProxEd { step, mixing }
+            | Self::ProxAtc { step, mixing }
+            | Self::SemiAtc { step, mixing }
             | Self::Diging { step, mixing } => {
                 push("step", *step);
                 kind = *mixing;
@@ -450,19 +565,37 @@ impl std::fmt::Display for AlgorithmSpec {
                 push("step", *step);
                 push("penalty", *penalty);
             }
-            Self::Dapg { step, a, mixings, mixing } => {
+            Self::Dapg {
+                step,
+                a,
+                mixings,
+                mixing,
+            } => {
                 push("step", *step);
                 push("a", *a);
                 push("mixings", mixings.map(|m| m as f64));
                 kind = *mixing;
             }
-            Self::Odapg { step, tau, mixings, mixing } => {
+            Self::Odapg {
+                step,
+                tau,
+                mixings,
+                mixing,
+            } => {
                 push("step", *step);
                 push("tau", *tau);
                 push("mixings", mixings.map(|m| m as f64));
                 kind = *mixing;
             }
-            Self::Constants { primal, momentum, gradient_difference, extrapolation, dual, mixing, memory } => {
+            Self::Constants {
+                primal,
+                momentum,
+                gradient_difference,
+                extrapolation,
+                dual,
+                mixing,
+                memory,
+            } => {
                 push("primal", *primal);
                 push("momentum", *momentum);
                 push("gradient_difference", *gradient_difference);
@@ -485,5 +618,7 @@ impl std::fmt::Display for AlgorithmSpec {
 
 /// Four significant digits, as short as possible.
 fn significant(v: f64) -> String {
-    format!("{v:.3e}").parse::<f64>().map_or_else(|_| v.to_string(), |v| v.to_string())
+    format!("{v:.3e}")
+        .parse::<f64>()
+        .map_or_else(|_| v.to_string(), |v| v.to_string())
 }

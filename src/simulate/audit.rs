@@ -94,7 +94,15 @@ impl Default for Effort {
 
 fn lasso(dimension: usize, rows: usize) -> ProblemSpec {
     ProblemSpec::Lasso {
-        dimension, rows, l1: 0.1, l2: 0.0, bounds: None, noise: 0.1, sparsity: 0.75, heterogeneity: 0.0, published: false,
+        dimension,
+        rows,
+        l1: 0.1,
+        l2: 0.0,
+        bounds: None,
+        noise: 0.1,
+        sparsity: 0.75,
+        heterogeneity: 0.0,
+        published: false,
     }
 }
 
@@ -102,23 +110,39 @@ fn lasso(dimension: usize, rows: usize) -> ProblemSpec {
 ///
 /// # Errors
 /// A rule that does not start on the graph at all.
-pub fn audit(structure: &Structure, effort: Effort, progress: &(dyn Fn(f64) + Sync)) -> Result<Audit, AuditError> {
+pub fn audit(
+    structure: &Structure,
+    effort: Effort,
+    progress: &(dyn Fn(f64) + Sync),
+) -> Result<Audit, AuditError> {
     let tied = match structure {
         Structure::Milodo(milodo) => Some(milodo.graph()?),
         Structure::Shared(_) => None,
     };
     let graph = match &tied {
         Some(graph) => graph.clone(),
-        None => GraphSpec::ErdosRenyi { agents: 10, probability: 0.3 }.build(effort.seed)?,
+        None => GraphSpec::ErdosRenyi {
+            agents: 10,
+            probability: 0.3,
+        }
+        .build(effort.seed)?,
     };
     let n = graph.agents();
     let problem = lasso(30, 10).sample(n, effort.seed, Role::Test, 900_001)?;
     let best = optimum::solve(&problem)?;
     let mut findings = Vec::new();
     let mut find = |check: &str, figure: f64, limit: f64, how: String| {
-        findings.push(Finding { check: check.into(), figure, limit, passed: figure <= limit, how });
+        findings.push(Finding {
+            check: check.into(),
+            figure,
+            limit,
+            passed: figure <= limit,
+            how,
+        });
     };
-    let begin = |problem: &Problem, network: &mut Network| start_frozen("rule", structure.clone(), problem, network);
+    let begin = |problem: &Problem, network: &mut Network| {
+        start_frozen("rule", structure.clone(), problem, network)
+    };
 
     // Stationary at the solution.
     let mut network = Network::new(&graph);
@@ -127,55 +151,132 @@ pub fn audit(structure: &Structure, effort: Effort, progress: &(dyn Fn(f64) + Sy
     problem.gradients(&repeated(&best.x, n), &mut dual);
     let mean = dual.mean();
     for i in 0..n {
-        dual.row_mut(i).iter_mut().zip(&mean).for_each(|(g, m)| *g = m - *g);
+        dual.row_mut(i)
+            .iter_mut()
+            .zip(&mean)
+            .for_each(|(g, m)| *g = m - *g);
     }
     if process.rest_at(&best.x, &dual) {
         (0..20).for_each(|_| process.step(&problem, &mut network));
         let moved = relative(process.iterate().values(), repeated(&best.x, n).values());
-        find("stationary", moved, 1e-9, "moved from the solution in 20 steps, relative".into());
+        find(
+            "stationary",
+            moved,
+            1e-9,
+            "moved from the solution in 20 steps, relative".into(),
+        );
     }
 
     // Scale: objective × 7, variables × 3.
     let steps = 60;
-    let base = trajectory(&mut *begin(&problem, &mut Network::new(&graph))?, &problem, &graph, steps);
+    let base = trajectory(
+        &mut *begin(&problem, &mut Network::new(&graph))?,
+        &problem,
+        &graph,
+        steps,
+    );
     let (c, s) = (7.0_f64, 3.0_f64);
     let scaled = rescaled(&problem, c, s)?;
-    let other = trajectory(&mut *begin(&scaled, &mut Network::new(&graph))?, &scaled, &graph, steps);
+    let other = trajectory(
+        &mut *begin(&scaled, &mut Network::new(&graph))?,
+        &scaled,
+        &graph,
+        steps,
+    );
     let back: Vec<f64> = other.values().iter().map(|v| v / s).collect();
     let scale_limit = if tied.is_some() { f64::INFINITY } else { 1e-4 };
-    let note = if tied.is_some() { " (the published rule does not promise it)" } else { "" };
-    find("scale-equivariant", relative(&back, base.values()), scale_limit,
-        format!("objective × {c} and variables × {s}: difference after {steps} steps, relative{note}"));
+    let note = if tied.is_some() {
+        " (the published rule does not promise it)"
+    } else {
+        ""
+    };
+    find(
+        "scale-equivariant",
+        relative(&back, base.values()),
+        scale_limit,
+        format!(
+            "objective × {c} and variables × {s}: difference after {steps} steps, relative{note}"
+        ),
+    );
 
     // Permutation of the agents.
     if tied.is_none() {
         let shift = |i: usize| (i + 3) % n;
-        let renamed = Graph::from_edges("renamed", n, graph.edges().iter().map(|&(i, j)| (shift(i), shift(j))))?;
+        let renamed = Graph::from_edges(
+            "renamed",
+            n,
+            graph.edges().iter().map(|&(i, j)| (shift(i), shift(j))),
+        )?;
         let mut shards = problem.shards().to_vec();
         for (i, shard) in problem.shards().iter().enumerate() {
             shards[shift(i)] = shard.clone();
         }
-        let permuted = Problem::new("renamed", problem.dimension(), problem.loss(), shards, *problem.regularizer())?;
-        let other = trajectory(&mut *begin(&permuted, &mut Network::new(&renamed))?, &permuted, &renamed, steps);
+        let permuted = Problem::new(
+            "renamed",
+            problem.dimension(),
+            problem.loss(),
+            shards,
+            *problem.regularizer(),
+        )?;
+        let other = trajectory(
+            &mut *begin(&permuted, &mut Network::new(&renamed))?,
+            &permuted,
+            &renamed,
+            steps,
+        );
         let back: Vec<f64> = (0..n).flat_map(|i| other.row(shift(i)).to_vec()).collect();
-        find("permutation-equivariant", relative(&back, base.values()), 1e-4,
-            format!("agents renamed: difference after {steps} steps, relative"));
+        find(
+            "permutation-equivariant",
+            relative(&back, base.values()),
+            1e-4,
+            format!("agents renamed: difference after {steps} steps, relative"),
+        );
     }
     progress(0.02);
 
     // The long run.
     let mut network = Network::new(&graph);
     let mut process = begin(&problem, &mut network)?;
-    let options = Options { steps: effort.steps, ..Options::default() };
+    let options = Options {
+        steps: effort.steps,
+        ..Options::default()
+    };
     let total = effort.steps as f64;
-    let trace = simulate(process.as_mut(), &problem, &mut network, &best, &options, |s| {
-        progress(0.02 + 0.6 * s.iteration as f64 / total);
-        true
-    });
-    let how = format!("LASSO(d = 30) on {}, {} steps: {}", graph.name(), trace.last().iteration, trace.status);
-    find("exact", trace.last().gap, 1e-10, format!("relative gap, {how}"));
-    find("dual sum", trace.last().dual_drift.unwrap_or(f64::NAN), 1e-9, format!("largest |Σ y|, {how}"));
-    find("consensus", trace.last().consensus_error.unwrap_or(f64::NAN), 1e-9, format!("consensus error, {how}"));
+    let trace = simulate(
+        process.as_mut(),
+        &problem,
+        &mut network,
+        &best,
+        &options,
+        |s| {
+            progress(0.02 + 0.6 * s.iteration as f64 / total);
+            true
+        },
+    );
+    let how = format!(
+        "LASSO(d = 30) on {}, {} steps: {}",
+        graph.name(),
+        trace.last().iteration,
+        trace.status
+    );
+    find(
+        "exact",
+        trace.last().gap,
+        1e-10,
+        format!("relative gap, {how}"),
+    );
+    find(
+        "dual sum",
+        trace.last().dual_drift.unwrap_or(f64::NAN),
+        1e-9,
+        format!("largest |Σ y|, {how}"),
+    );
+    find(
+        "consensus",
+        trace.last().consensus_error.unwrap_or(f64::NAN),
+        1e-9,
+        format!("consensus error, {how}"),
+    );
 
     // Held-out problems and graphs.
     let done = std::sync::atomic::AtomicUsize::new(0);
@@ -185,29 +286,72 @@ pub fn audit(structure: &Structure, effort: Effort, progress: &(dyn Fn(f64) + Sy
             let mut rng = random::stream(effort.seed, "audit/held-out", &[trial as u64]);
             let graph = match &tied {
                 Some(graph) => graph.clone(),
-                None => held_out_graph(trial, rng.random_range(5..20)).build(effort.seed + trial as u64)?,
+                None => held_out_graph(trial, rng.random_range(5..20))
+                    .build(effort.seed + trial as u64)?,
             };
             let dimension = [20, 50, 100, 200][trial % 4];
             let l1 = 0.1;
             let spec = if trial % 3 == 2 {
                 ProblemSpec::Logistic {
-                    dimension, rows: 10, l1: 0.02, l2: 0.0, bounds: None, noise: 0.1, sparsity: 0.75, heterogeneity: 0.3,
+                    dimension,
+                    rows: 10,
+                    l1: 0.02,
+                    l2: 0.0,
+                    bounds: None,
+                    noise: 0.1,
+                    sparsity: 0.75,
+                    heterogeneity: 0.3,
                 }
             } else {
                 match lasso(dimension, 10) {
-                    ProblemSpec::Lasso { dimension, rows, l2, bounds, noise, sparsity, published, .. } => {
+                    ProblemSpec::Lasso {
+                        dimension,
+                        rows,
+                        l2,
+                        bounds,
+                        noise,
+                        sparsity,
+                        published,
+                        ..
+                    } => {
                         let heterogeneity = if trial % 2 == 0 { 0.0 } else { 0.5 };
-                        ProblemSpec::Lasso { dimension, rows, l1, l2, bounds, noise, sparsity, heterogeneity, published }
+                        ProblemSpec::Lasso {
+                            dimension,
+                            rows,
+                            l1,
+                            l2,
+                            bounds,
+                            noise,
+                            sparsity,
+                            heterogeneity,
+                            published,
+                        }
                     }
                     other => other,
                 }
             };
-            let problem = spec.sample(graph.agents(), effort.seed, Role::Test, 910_000 + trial as u64)?;
+            let problem = spec.sample(
+                graph.agents(),
+                effort.seed,
+                Role::Test,
+                910_000 + trial as u64,
+            )?;
             let best = optimum::solve(&problem)?;
             let mut network = Network::new(&graph);
             let mut process = start_frozen("rule", structure.clone(), &problem, &mut network)?;
-            let options = Options { steps: effort.trial_steps, targets: Vec::new(), ..Options::default() };
-            let trace = simulate(process.as_mut(), &problem, &mut network, &best, &options, |_| true);
+            let options = Options {
+                steps: effort.trial_steps,
+                targets: Vec::new(),
+                ..Options::default()
+            };
+            let trace = simulate(
+                process.as_mut(),
+                &problem,
+                &mut network,
+                &best,
+                &options,
+                |_| true,
+            );
             let finished = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
             progress(0.62 + 0.38 * finished as f64 / effort.trials as f64);
             Ok(matches!(trace.status, Status::Diverged { .. }))
@@ -228,10 +372,16 @@ fn held_out_graph(trial: usize, agents: usize) -> GraphSpec {
     match trial % 6 {
         0 => GraphSpec::Ring(agents),
         1 => GraphSpec::Star(agents),
-        2 => GraphSpec::ErdosRenyi { agents, probability: 0.4 },
+        2 => GraphSpec::ErdosRenyi {
+            agents,
+            probability: 0.4,
+        },
         3 => GraphSpec::Path(agents),
         4 => GraphSpec::Exponential(agents),
-        _ => GraphSpec::Tree { agents, branching: 2 },
+        _ => GraphSpec::Tree {
+            agents,
+            branching: 2,
+        },
     }
 }
 
@@ -257,13 +407,25 @@ fn rescaled(problem: &Problem, c: f64, s: f64) -> Result<Problem, ProblemError> 
         })
         .collect();
     let r = problem.regularizer();
-    let regularizer = Regularizer::new(c * r.l1 / s, c * r.l2 / (s * s), r.bounds.map(|(a, b)| (s * a, s * b)))?;
-    Problem::new("rescaled", problem.dimension(), problem.loss(), shards, regularizer)
+    let regularizer = Regularizer::new(
+        c * r.l1 / s,
+        c * r.l2 / (s * s),
+        r.bounds.map(|(a, b)| (s * a, s * b)),
+    )?;
+    Problem::new(
+        "rescaled",
+        problem.dimension(),
+        problem.loss(),
+        shards,
+        regularizer,
+    )
 }
 
 /// Largest difference over the largest absolute value of `b`.
 fn relative(a: &[f64], b: &[f64]) -> f64 {
-    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |m: f64, v| if v.is_nan() { v } else { m.max(v) });
+    let largest = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold(0.0, |m: f64, v| if v.is_nan() { v } else { m.max(v) })
+    };
     let scale = largest(&mut b.iter().map(|v| v.abs()));
     largest(&mut a.iter().zip(b).map(|(a, b)| (a - b).abs())) / scale.max(f64::MIN_POSITIVE)
 }
@@ -278,7 +440,10 @@ fn wilson(hits: usize, trials: usize) -> (f64, f64) {
     let centre = p + z * z / (2.0 * n);
     let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
-    (((centre - half) / scale).max(0.0), ((centre + half) / scale).min(1.0))
+    (
+        ((centre - half) / scale).max(0.0),
+        ((centre + half) / scale).min(1.0),
+    )
 }
 
 #[cfg(test)]
@@ -288,12 +453,20 @@ mod tests {
 
     #[test]
     fn constants_pass_and_a_broken_rule_does_not() {
-        let effort = Effort { steps: 3_000, trials: 6, trial_steps: 200, seed: 1 };
+        let effort = Effort {
+            steps: 3_000,
+            trials: 6,
+            trial_steps: 200,
+            seed: 1,
+        };
         let good = Structure::Shared(Shared::constant(Constants::default()));
         let report = audit(&good, effort, &|_| {}).unwrap();
         assert!(report.passed(), "{report:#?}");
         assert_eq!(report.diverged, 0);
-        let wild = Structure::Shared(Shared::constant(Constants { primal: 9.0, ..Constants::default() }));
+        let wild = Structure::Shared(Shared::constant(Constants {
+            primal: 9.0,
+            ..Constants::default()
+        }));
         let report = audit(&wild, effort, &|_| {}).unwrap();
         assert!(!report.passed() && report.diverged > 0, "{report:#?}");
     }

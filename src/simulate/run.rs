@@ -115,13 +115,20 @@ impl Trace {
 
     /// Rounds to `target`, `None` if it was not reached (or not watched).
     pub fn rounds_to(&self, target: f64) -> Option<u64> {
-        self.rounds_to.iter().find(|(t, _)| *t == target).and_then(|(_, r)| *r)
+        self.rounds_to
+            .iter()
+            .find(|(t, _)| *t == target)
+            .and_then(|(_, r)| *r)
     }
 }
 
 /// `F*` is the unit of gaps unless it is zero to rounding of `F(0)`.
 fn unit(optimum: f64, start: f64) -> f64 {
-    if optimum.abs() > 1e-13 * start.abs() { optimum.abs() } else { 1.0 }
+    if optimum.abs() > 1e-13 * start.abs() {
+        optimum.abs()
+    } else {
+        1.0
+    }
 }
 
 /// Runs `process`; `observe` sees every measurement and stops the run by returning `false`.
@@ -137,7 +144,11 @@ pub fn simulate(
     let unit = unit(optimum.objective, start);
     let gap_certificate = optimum.certificate / unit;
     let mut clock = Duration::ZERO;
-    let measure = |process: &dyn Process, network: &Network, iteration: u64, clock: Duration, sparse: bool| {
+    let measure = |process: &dyn Process,
+                   network: &Network,
+                   iteration: u64,
+                   clock: Duration,
+                   sparse: bool| {
         let x = process.iterate();
         let objective = problem.objective(&x.mean());
         let bill = network.bill();
@@ -151,7 +162,12 @@ pub fn simulate(
             objective,
             gap: gap(objective),
             worst_gap: sparse.then(|| {
-                (0..x.rows()).map(|i| gap(problem.objective(x.row(i)))).fold(f64::NEG_INFINITY, |a, b| if b.is_nan() { b } else { a.max(b) })
+                (0..x.rows())
+                    .map(|i| gap(problem.objective(x.row(i))))
+                    .fold(
+                        f64::NEG_INFINITY,
+                        |a, b| if b.is_nan() { b } else { a.max(b) },
+                    )
             }),
             consensus_error: sparse.then(|| x.consensus_error()),
             dual_drift: process.dual().filter(|_| sparse).map(|y| y.sum_drift()),
@@ -159,7 +175,8 @@ pub fn simulate(
     };
 
     let mut samples = vec![measure(process, network, 0, clock, true)];
-    let mut rounds_to: Vec<(f64, Option<u64>)> = options.targets.iter().map(|t| (*t, None)).collect();
+    let mut rounds_to: Vec<(f64, Option<u64>)> =
+        options.targets.iter().map(|t| (*t, None)).collect();
     let (mut next, mut next_sparse) = (1, 1);
     let mut status = None;
     let mut k = 0;
@@ -202,7 +219,8 @@ pub fn simulate(
     {
         *last = measure(process, network, k, clock, true);
     }
-    let status = status.unwrap_or_else(|| final_status(&samples, options.tolerance.max(gap_certificate)));
+    let status =
+        status.unwrap_or_else(|| final_status(&samples, options.tolerance.max(gap_certificate)));
     Trace {
         status,
         samples,

@@ -66,14 +66,30 @@ impl Candidate {
         match self.method {
             AlgorithmSpec::ProxDgd { .. } => AlgorithmSpec::ProxDgd { step, mixing },
             AlgorithmSpec::PgExtra { .. } => AlgorithmSpec::PgExtra { step, mixing },
-            AlgorithmSpec::Nids { .. } => AlgorithmSpec::Nids { step: Some(self.factor), mixing },
+            AlgorithmSpec::Nids { .. } => AlgorithmSpec::Nids {
+                step: Some(self.factor),
+                mixing,
+            },
             AlgorithmSpec::ProxEd { .. } => AlgorithmSpec::ProxEd { step, mixing },
             AlgorithmSpec::ProxAtc { .. } => AlgorithmSpec::ProxAtc { step, mixing },
             AlgorithmSpec::SemiAtc { .. } => AlgorithmSpec::SemiAtc { step, mixing },
             AlgorithmSpec::Diging { .. } => AlgorithmSpec::Diging { step, mixing },
-            AlgorithmSpec::Dlm { .. } => AlgorithmSpec::Dlm { step, penalty: second },
-            AlgorithmSpec::Dapg { mixings, .. } => AlgorithmSpec::Dapg { step, a: second, mixings, mixing },
-            AlgorithmSpec::Odapg { mixings, .. } => AlgorithmSpec::Odapg { step, tau: second, mixings, mixing },
+            AlgorithmSpec::Dlm { .. } => AlgorithmSpec::Dlm {
+                step,
+                penalty: second,
+            },
+            AlgorithmSpec::Dapg { mixings, .. } => AlgorithmSpec::Dapg {
+                step,
+                a: second,
+                mixings,
+                mixing,
+            },
+            AlgorithmSpec::Odapg { mixings, .. } => AlgorithmSpec::Odapg {
+                step,
+                tau: second,
+                mixings,
+                mixing,
+            },
             AlgorithmSpec::Constants { .. } | AlgorithmSpec::Rule(_) => self.method.clone(),
         }
     }
@@ -111,7 +127,12 @@ fn spec_of(c: &Constants) -> AlgorithmSpec {
 }
 
 /// Median over problems; a problem where the method fails counts as unreachable.
-fn score(spec: impl Fn(&Problem) -> AlgorithmSpec + Sync, problems: &[Certified], graph: &Graph, goal: Goal) -> Result<Score, AlgorithmError> {
+fn score(
+    spec: impl Fn(&Problem) -> AlgorithmSpec + Sync,
+    problems: &[Certified],
+    graph: &Graph,
+    goal: Goal,
+) -> Result<Score, AlgorithmError> {
     let mut scores = problems
         .par_iter()
         .map(|(problem, optimum)| {
@@ -124,7 +145,14 @@ fn score(spec: impl Fn(&Problem) -> AlgorithmSpec + Sync, problems: &[Certified]
                 targets: vec![goal.target],
                 ..Options::default()
             };
-            let trace = simulate(process.as_mut(), problem, &mut network, optimum, &options, |_| true);
+            let trace = simulate(
+                process.as_mut(),
+                problem,
+                &mut network,
+                optimum,
+                &options,
+                |_| true,
+            );
             let gap = trace.last().gap;
             let gap = if gap.is_finite() { gap } else { f64::MAX };
             Ok((trace.rounds_to(goal.target).unwrap_or(u64::MAX), gap))
@@ -143,7 +171,11 @@ fn better(a: &Score, b: &Score) -> bool {
 /// # Errors
 /// A method that cannot run on these problems at all.
 pub fn tune(
-    method: &AlgorithmSpec, problems: &[Certified], graph: &Graph, goal: Goal, progress: &(dyn Fn() + Sync),
+    method: &AlgorithmSpec,
+    problems: &[Certified],
+    graph: &Graph,
+    goal: Goal,
+    progress: &(dyn Fn() + Sync),
 ) -> Result<Tuned, AlgorithmError> {
     if matches!(method, AlgorithmSpec::Constants { .. }) {
         return tune_constants(method, problems, graph, goal, progress);
@@ -158,14 +190,21 @@ pub fn tune(
     first.second = second_grid[second_grid.len() / 2];
     let kinds: &[MixingKind] = match method {
         AlgorithmSpec::Dlm { .. } => &[MixingKind::LazyMetropolis],
-        _ => &[MixingKind::LazyMetropolis, MixingKind::Metropolis, MixingKind::Laplacian],
+        _ => &[
+            MixingKind::LazyMetropolis,
+            MixingKind::Metropolis,
+            MixingKind::Laplacian,
+        ],
     };
     let mut best: Option<(Score, Candidate)> = None;
     let mut tried = 0;
     let mut consider = |candidate: Candidate, best: &mut Option<(Score, Candidate)>| {
         // Beyond the best so far a run cannot win.
         let known = best.as_ref().map_or(u64::MAX, |(s, _)| s.0);
-        let goal = Goal { rounds: goal.rounds.min(known), ..goal };
+        let goal = Goal {
+            rounds: goal.rounds.min(known),
+            ..goal
+        };
         let score = score(|p| candidate.at(p), problems, graph, goal)?;
         tried += 1;
         progress();
@@ -177,7 +216,12 @@ pub fn tune(
     for kind in kinds {
         for factor in STEPS {
             for second in second_grid {
-                let candidate = Candidate { factor, second: *second, kind: *kind, ..first.clone() };
+                let candidate = Candidate {
+                    factor,
+                    second: *second,
+                    kind: *kind,
+                    ..first.clone()
+                };
                 consider(candidate, &mut best)?;
             }
         }
@@ -185,7 +229,10 @@ pub fn tune(
     // Refine around the best, first the step, then the second parameter.
     let centre = best.as_ref().map_or(first, |(_, c)| c.clone());
     for scale in REFINE {
-        let candidate = Candidate { factor: significant(centre.factor * scale), ..centre.clone() };
+        let candidate = Candidate {
+            factor: significant(centre.factor * scale),
+            ..centre.clone()
+        };
         consider(candidate, &mut best)?;
     }
     if second_grid.len() > 1 {
@@ -193,7 +240,13 @@ pub fn tune(
         for scale in REFINE {
             let second = significant(centre.second * scale);
             if second <= 1.0 || second_name == "penalty" {
-                consider(Candidate { second, ..centre.clone() }, &mut best)?;
+                consider(
+                    Candidate {
+                        second,
+                        ..centre.clone()
+                    },
+                    &mut best,
+                )?;
             }
         }
     }
@@ -229,18 +282,64 @@ struct Knob {
 }
 
 const KNOBS: [Knob; 7] = [
-    Knob { name: "primal", get: |c| &mut c.primal, range: (0.2, 4.0), moves: &[0.6, 0.8, 1.2, 1.5], multiplicative: true },
-    Knob { name: "momentum", get: |c| &mut c.momentum, range: (0.0, 0.95), moves: &[-0.3, -0.1, 0.1, 0.2], multiplicative: false },
-    Knob { name: "dual", get: |c| &mut c.dual, range: (0.02, 4.0), moves: &[0.4, 0.7, 1.4, 2.0], multiplicative: true },
-    Knob { name: "extrapolation", get: |c| &mut c.extrapolation, range: (-0.5, 1.0), moves: &[-0.3, -0.1, 0.1, 0.3], multiplicative: false },
-    Knob { name: "mixing", get: |c| &mut c.mixing, range: (0.0, 1.8), moves: &[0.7, 0.85, 1.2, 1.4], multiplicative: true },
-    Knob { name: "memory", get: |c| &mut c.memory, range: (-0.5, 0.9), moves: &[-0.2, 0.1, 0.3], multiplicative: false },
-    Knob { name: "gradient_difference", get: |c| &mut c.gradient_difference, range: (-0.5, 1.0), moves: &[-0.2, 0.2], multiplicative: false },
+    Knob {
+        name: "primal",
+        get: |c| &mut c.primal,
+        range: (0.2, 4.0),
+        moves: &[0.6, 0.8, 1.2, 1.5],
+        multiplicative: true,
+    },
+    Knob {
+        name: "momentum",
+        get: |c| &mut c.momentum,
+        range: (0.0, 0.95),
+        moves: &[-0.3, -0.1, 0.1, 0.2],
+        multiplicative: false,
+    },
+    Knob {
+        name: "dual",
+        get: |c| &mut c.dual,
+        range: (0.02, 4.0),
+        moves: &[0.4, 0.7, 1.4, 2.0],
+        multiplicative: true,
+    },
+    Knob {
+        name: "extrapolation",
+        get: |c| &mut c.extrapolation,
+        range: (-0.5, 1.0),
+        moves: &[-0.3, -0.1, 0.1, 0.3],
+        multiplicative: false,
+    },
+    Knob {
+        name: "mixing",
+        get: |c| &mut c.mixing,
+        range: (0.0, 1.8),
+        moves: &[0.7, 0.85, 1.2, 1.4],
+        multiplicative: true,
+    },
+    Knob {
+        name: "memory",
+        get: |c| &mut c.memory,
+        range: (-0.5, 0.9),
+        moves: &[-0.2, 0.1, 0.3],
+        multiplicative: false,
+    },
+    Knob {
+        name: "gradient_difference",
+        get: |c| &mut c.gradient_difference,
+        range: (-0.5, 1.0),
+        moves: &[-0.2, 0.2],
+        multiplicative: false,
+    },
 ];
 
 /// Coordinate search over the seven constants, three sweeps.
 fn tune_constants(
-    method: &AlgorithmSpec, problems: &[Certified], graph: &Graph, goal: Goal, progress: &(dyn Fn() + Sync),
+    method: &AlgorithmSpec,
+    problems: &[Certified],
+    graph: &Graph,
+    goal: Goal,
+    progress: &(dyn Fn() + Sync),
 ) -> Result<Tuned, AlgorithmError> {
     let mut best = method.constants().unwrap_or_default();
     let mut best_score = score(|_| spec_of(&best), problems, graph, goal)?;
@@ -252,7 +351,11 @@ fn tune_constants(
             for &m in knob.moves {
                 let mut candidate = centre;
                 let value = (knob.get)(&mut candidate);
-                let moved = if knob.multiplicative { *value * m } else { *value + m };
+                let moved = if knob.multiplicative {
+                    *value * m
+                } else {
+                    *value + m
+                };
                 *value = significant(moved.clamp(knob.range.0, knob.range.1));
                 if candidate == centre {
                     continue;
@@ -278,7 +381,12 @@ fn tune_constants(
         .map(|k| k.name)
         .collect();
     Ok(Tuned {
-        candidate: Candidate { method: method.clone(), factor: 1.0, second: 1.0, kind: MixingKind::Metropolis },
+        candidate: Candidate {
+            method: method.clone(),
+            factor: 1.0,
+            second: 1.0,
+            kind: MixingKind::Metropolis,
+        },
         constants: Some(best),
         rounds: (best_score.0 != u64::MAX).then_some(best_score.0),
         on_edge,

@@ -91,7 +91,11 @@ impl Batch {
     ///
     /// # Errors
     /// The eigenvalues of `W` did not converge.
-    pub fn new(graph: &Graph, problems: &[(Problem, Optimum)], place: &Place) -> Result<Self, GraphError> {
+    pub fn new(
+        graph: &Graph,
+        problems: &[(Problem, Optimum)],
+        place: &Place,
+    ) -> Result<Self, GraphError> {
         let (b, n) = (problems.len(), graph.agents());
         let first = &problems[0].0;
         let d = first.dimension();
@@ -114,7 +118,12 @@ impl Batch {
                 targets.resize(targets.len() + m - rows, 1.0);
                 weight.extend(std::iter::repeat_n(1.0 / rows as f64, rows));
                 weight.resize(weight.len() + m - rows, 0.0);
-                margin.extend(shard.features.chunks_exact(d).map(|a| crate::field::dot(a, &optimum.x)));
+                margin.extend(
+                    shard
+                        .features
+                        .chunks_exact(d)
+                        .map(|a| crate::field::dot(a, &optimum.x)),
+                );
                 margin.resize(margin.len() + m - rows, 0.0);
                 let l = problem.smoothness(i);
                 smoothness.push(if l > 0.0 { l } else { problem.smoothness_max() });
@@ -132,7 +141,11 @@ impl Batch {
                 edge_smoothness.push(0.5 * (smoothness[i * b + k] + smoothness[j * b + k]));
             }
         }
-        let edge_scale = edge_weight.iter().zip(&edge_smoothness).map(|(w, l)| w * l).collect();
+        let edge_scale = edge_weight
+            .iter()
+            .zip(&edge_smoothness)
+            .map(|(w, l)| w * l)
+            .collect();
         let (mut x, mut gradient, mut objective) = (Vec::new(), Vec::new(), Vec::new());
         for (problem, optimum) in problems {
             x.extend_from_slice(&optimum.x);
@@ -140,7 +153,10 @@ impl Batch {
             let mut own = vec![0.0; d];
             for i in 0..n {
                 problem.gradient(i, &optimum.x, &mut own);
-                total.iter_mut().zip(&own).for_each(|(t, o)| *t += o / n as f64);
+                total
+                    .iter_mut()
+                    .zip(&own)
+                    .for_each(|(t, o)| *t += o / n as f64);
             }
             gradient.extend(total);
             objective.push(optimum.objective.abs().max(1e-30));
@@ -177,7 +193,9 @@ impl Batch {
         match self.loss {
             Loss::LeastSquares => u - self.targets.clone(),
             // −b σ(−b u)
-            Loss::Logistic => -self.targets.clone() * activation::sigmoid(-(self.targets.clone() * u)),
+            Loss::Logistic => {
+                -self.targets.clone() * activation::sigmoid(-(self.targets.clone() * u))
+            }
         }
     }
 
@@ -185,7 +203,10 @@ impl Batch {
     pub fn gradient(&self, x: Tensor<2>) -> Tensor<2> {
         let u = self.features.clone().matmul(x.unsqueeze_dim::<3>(2));
         let slope = self.slope(u) * self.row_weight.clone();
-        self.features_transposed.clone().matmul(slope).squeeze_dim::<2>(2)
+        self.features_transposed
+            .clone()
+            .matmul(slope)
+            .squeeze_dim::<2>(2)
     }
 
     /// `prox_{P r}(v)` per coordinate; `step` broadcasts against `v`.
@@ -195,7 +216,8 @@ impl Batch {
         if r.l1 != 0.0 {
             // v − clamp(v, −t, t), written so that the threshold may be a tensor and carries gradients.
             let threshold = step.clone() * r.l1;
-            out = activation::relu(out.clone() - threshold.clone()) - activation::relu(-out - threshold);
+            out = activation::relu(out.clone() - threshold.clone())
+                - activation::relu(-out - threshold);
         }
         if r.l2 != 0.0 {
             out = out / (step * r.l2 + 1.0);
@@ -282,7 +304,8 @@ impl Batch {
         }
         let series = q * small.clone().square() * (small * series + 0.5);
         let softplus = |t: Tensor<3>| activation::softplus(t, 1.0);
-        let direct = softplus(-(b.clone() * (margin.clone() + moved.clone()))) - softplus(-(b.clone() * margin))
+        let direct = softplus(-(b.clone() * (margin.clone() + moved.clone())))
+            - softplus(-(b.clone() * margin))
             + b * p * moved.clone();
         let near = moved.abs().lower_scalar(0.3);
         direct.mask_where(near, series)

@@ -69,7 +69,10 @@ pub struct Folder {
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 /// The hash that ties checkpoint and rule file to their recipe.
@@ -114,7 +117,11 @@ impl Folder {
     /// # Errors
     /// A file that cannot be removed.
     pub fn clear(&self) -> Result<(), TrainError> {
-        let fail = |path: &Path, source| FileError { action: "remove", path: path.into(), source };
+        let fail = |path: &Path, source| FileError {
+            action: "remove",
+            path: path.into(),
+            source,
+        };
         if !self.path.exists() {
             return Ok(());
         }
@@ -122,7 +129,9 @@ impl Folder {
         for entry in entries.flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".bpk") || ["progress.ron", "recipe.ron", "best.ron"].contains(&name.as_str()) {
+            if name.ends_with(".bpk")
+                || ["progress.ron", "recipe.ron", "best.ron"].contains(&name.as_str())
+            {
                 std::fs::remove_file(&path).map_err(|e| fail(&path, e))?;
             } else if name == "tensorboard" {
                 std::fs::remove_dir_all(&path).map_err(|e| fail(&path, e))?;
@@ -137,16 +146,31 @@ impl Folder {
     /// An unwritable folder.
     pub fn write_recipe(&self, recipe: &Recipe) -> Result<(), TrainError> {
         let text = ron::ser::to_string_pretty(recipe, ron::ser::PrettyConfig::new().depth_limit(3))
-            .map_err(|e| TrainError::Checkpoint { path: self.path.clone(), reason: e.to_string() })?;
-        Ok(write_atomic(&self.path.join("recipe.ron"), text.as_bytes())?)
+            .map_err(|e| TrainError::Checkpoint {
+                path: self.path.clone(),
+                reason: e.to_string(),
+            })?;
+        Ok(write_atomic(
+            &self.path.join("recipe.ron"),
+            text.as_bytes(),
+        )?)
     }
 
     /// Saves parameters, moments and position; the files of the checkpoint before it are removed afterwards.
     ///
     /// # Errors
     /// An unwritable folder; the checkpoint before it is then still whole.
-    pub fn save<M: Module>(&self, module: &M, moments: &Moments, position: &Position, recipe: &Recipe) -> Result<(), TrainError> {
-        let fail = |reason: String| TrainError::Checkpoint { path: self.path.clone(), reason };
+    pub fn save<M: Module>(
+        &self,
+        module: &M,
+        moments: &Moments,
+        position: &Position,
+        recipe: &Recipe,
+    ) -> Result<(), TrainError> {
+        let fail = |reason: String| TrainError::Checkpoint {
+            path: self.path.clone(),
+            reason,
+        };
         let modules = [
             module.clone(),
             parameters::with_values(module.clone(), &moments.first),
@@ -154,7 +178,10 @@ impl Folder {
         ];
         let mut hashes: [String; 3] = Default::default();
         for ((kind, module), hash) in KINDS.iter().zip(modules).zip(&mut hashes) {
-            let bytes = module.into_record().into_bytes().map_err(|e| fail(e.to_string()))?;
+            let bytes = module
+                .into_record()
+                .into_bytes()
+                .map_err(|e| fail(e.to_string()))?;
             *hash = sha256(&bytes);
             write_atomic(&self.pack(kind, position.batches), &bytes)?;
         }
@@ -164,11 +191,18 @@ impl Folder {
             position: position.clone(),
             sha256: hashes,
         };
-        let text = ron::ser::to_string_pretty(&file, Default::default()).map_err(|e| fail(e.to_string()))?;
+        let text = ron::ser::to_string_pretty(&file, Default::default())
+            .map_err(|e| fail(e.to_string()))?;
         write_atomic(&self.progress(), text.as_bytes())?;
-        for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let current = KINDS.iter().any(|k| name == format!("{k}-{}.bpk", position.batches));
+            let current = KINDS
+                .iter()
+                .any(|k| name == format!("{k}-{}.bpk", position.batches));
             if name.ends_with(".bpk") && !current {
                 // A leftover costs only space.
                 let _ = std::fs::remove_file(entry.path());
@@ -181,12 +215,22 @@ impl Folder {
     ///
     /// # Errors
     /// A missing or damaged file, or a checkpoint of another recipe.
-    pub fn load<M: Module>(&self, module: M, recipe: &Recipe) -> Result<(M, Moments, Position), TrainError> {
-        let fail = |reason: String| TrainError::Checkpoint { path: self.path.clone(), reason };
+    pub fn load<M: Module>(
+        &self,
+        module: M,
+        recipe: &Recipe,
+    ) -> Result<(M, Moments, Position), TrainError> {
+        let fail = |reason: String| TrainError::Checkpoint {
+            path: self.path.clone(),
+            reason,
+        };
         let path = self.progress();
         let file: ProgressFile = parse_ron(&path.display().to_string(), &read_text(&path)?)?;
         if file.format != 1 {
-            return Err(fail(format!("checkpoint format {} is unknown, this build reads format 1", file.format)));
+            return Err(fail(format!(
+                "checkpoint format {} is unknown, this build reads format 1",
+                file.format
+            )));
         }
         if file.recipe_hash != recipe_hash(recipe) {
             return Err(fail("the checkpoint belongs to another recipe; expected the one that it was started with".into()));
@@ -194,16 +238,31 @@ impl Folder {
         let mut parts = Vec::with_capacity(3);
         for (kind, expected) in KINDS.iter().zip(&file.sha256) {
             let path = self.pack(kind, file.position.batches);
-            let bytes = std::fs::read(&path).map_err(|source| FileError { action: "read", path: path.clone(), source })?;
+            let bytes = std::fs::read(&path).map_err(|source| FileError {
+                action: "read",
+                path: path.clone(),
+                source,
+            })?;
             if sha256(&bytes) != *expected {
-                return Err(fail(format!("{} is damaged: its SHA-256 is not the one recorded", path.display())));
+                return Err(fail(format!(
+                    "{} is damaged: its SHA-256 is not the one recorded",
+                    path.display()
+                )));
             }
-            let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| fail(e.to_string()))?;
-            let restored = module.clone().try_load_record(record).map_err(|e| fail(e.to_string()))?;
+            let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes))
+                .map_err(|e| fail(e.to_string()))?;
+            let restored = module
+                .clone()
+                .try_load_record(record)
+                .map_err(|e| fail(e.to_string()))?;
             parts.push(parameters::values(&restored));
         }
         let [values, first, second] = [parts.remove(0), parts.remove(0), parts.remove(0)];
-        Ok((parameters::with_values(module, &values), Moments { first, second }, file.position))
+        Ok((
+            parameters::with_values(module, &values),
+            Moments { first, second },
+            file.position,
+        ))
     }
 }
 

@@ -79,7 +79,11 @@ impl TrainDevice {
     #[cfg(feature = "wgpu")]
     pub fn wgpu(software: bool) -> Result<Self, DeviceError> {
         let present = Device::enumerate(DeviceType::Wgpu);
-        let mut kinds = vec![DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0), DeviceKind::VirtualGpu(0)];
+        let mut kinds = vec![
+            DeviceKind::DiscreteGpu(0),
+            DeviceKind::IntegratedGpu(0),
+            DeviceKind::VirtualGpu(0),
+        ];
         if software {
             kinds.push(DeviceKind::Cpu);
         }
@@ -88,9 +92,15 @@ impl TrainDevice {
             .find(|kind| present.contains(&Device::wgpu(kind.clone())))
             .ok_or_else(|| DeviceError::NoAdapter("none was found".into()))?;
         // A kind is registered once per process; whoever comes second gets its device from `Device::wgpu`.
-        static OPENED: std::sync::Mutex<Vec<(DeviceKind, String)>> = std::sync::Mutex::new(Vec::new());
-        let mut opened = OPENED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = opened.iter().find(|(k, _)| *k == kind).map(|(_, name)| name.clone());
+        static OPENED: std::sync::Mutex<Vec<(DeviceKind, String)>> =
+            std::sync::Mutex::new(Vec::new());
+        let mut opened = OPENED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = opened
+            .iter()
+            .find(|(k, _)| *k == kind)
+            .map(|(_, name)| name.clone());
         let name = match known {
             Some(name) => name,
             None => {

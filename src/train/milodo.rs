@@ -78,7 +78,9 @@ impl Tables {
     /// Flat `agent·width + slot` of the same edge seen from its other end.
     fn reverse(&self, i: usize, s: usize) -> usize {
         match self.neighbors[i].get(s) {
-            Some(&j) => j * self.width + self.neighbors[j].iter().position(|&k| k == i).unwrap_or(0),
+            Some(&j) => {
+                j * self.width + self.neighbors[j].iter().position(|&k| k == i).unwrap_or(0)
+            }
             None => i * self.width + s,
         }
     }
@@ -102,17 +104,18 @@ impl StackedCell {
     fn new(cells: &[&lstm::Cell], inputs: usize, outputs: usize, place: &Place) -> Self {
         let n = cells.len();
         // Row-major [rows, columns] of every agent, padded to [to_rows, to_columns].
-        let stack = |get: &dyn Fn(&lstm::Cell) -> (&[f64], usize), to_rows: usize, to_columns: usize| {
-            let mut values = vec![0.0; n * to_rows * to_columns];
-            for (i, cell) in cells.iter().enumerate() {
-                let (v, columns) = get(cell);
-                for (r, row) in v.chunks_exact(columns.max(1)).enumerate() {
-                    let at = (i * to_rows + r) * to_columns;
-                    values[at..at + columns].copy_from_slice(row);
+        let stack =
+            |get: &dyn Fn(&lstm::Cell) -> (&[f64], usize), to_rows: usize, to_columns: usize| {
+                let mut values = vec![0.0; n * to_rows * to_columns];
+                for (i, cell) in cells.iter().enumerate() {
+                    let (v, columns) = get(cell);
+                    for (r, row) in v.chunks_exact(columns.max(1)).enumerate() {
+                        let at = (i * to_rows + r) * to_columns;
+                        values[at..at + columns].copy_from_slice(row);
+                    }
                 }
-            }
-            Param::from_tensor(place.tensor(values, [n, to_rows, to_columns]))
-        };
+                Param::from_tensor(place.tensor(values, [n, to_rows, to_columns]))
+            };
         Self {
             weight_ih: stack(&|c| (&c.weight_ih, c.inputs), 4 * H, inputs),
             weight_hh: stack(&|c| (&c.weight_hh, H), 4 * H, H),
@@ -129,7 +132,8 @@ impl StackedCell {
     fn cell(&self, i: usize, inputs: usize, outputs: usize) -> lstm::Cell {
         let take = |p: &Param<Tensor<3>>, rows: usize, columns: usize| -> Vec<f64> {
             let part = p.val().detach().slice([i..i + 1, 0..rows, 0..columns]);
-            part.try_into_vec_as::<f64>().unwrap_or_else(|_| vec![f64::NAN; rows * columns])
+            part.try_into_vec_as::<f64>()
+                .unwrap_or_else(|_| vec![f64::NAN; rows * columns])
         };
         lstm::Cell {
             inputs,
@@ -158,8 +162,12 @@ impl StackedCell {
         let output = activation::sigmoid(gate(3));
         let c = forget * c + input_gate * candidate;
         let h = output * c.clone().tanh();
-        let hidden = activation::relu(self.linear_weight.val().matmul(h.clone()) + self.linear_bias.val());
-        (self.out_weight.val().matmul(hidden) + self.out_bias.val(), (h, c))
+        let hidden =
+            activation::relu(self.linear_weight.val().matmul(h.clone()) + self.linear_bias.val());
+        (
+            self.out_weight.val().matmul(hidden) + self.out_bias.val(),
+            (h, c),
+        )
     }
 }
 
@@ -172,7 +180,8 @@ impl MilodoModule {
         };
         let tables = Tables::new(rule);
         let w = tables.width;
-        let cells = |get: fn(&AgentCells) -> &lstm::Cell| rule.cells.iter().map(get).collect::<Vec<_>>();
+        let cells =
+            |get: fn(&AgentCells) -> &lstm::Cell| rule.cells.iter().map(get).collect::<Vec<_>>();
         Self {
             primal: StackedCell::new(&cells(|c| &c.primal), 2, 1, &place),
             dual: StackedCell::new(&cells(|c| &c.dual), w, w, &place),
@@ -206,7 +215,12 @@ impl RuleModule for MilodoModule {
 
     fn start(&self, batch: &Batch) -> MilodoState {
         let (n, b, d) = (batch.agents, batch.problems, batch.dimension);
-        let memory = || (batch.place.zeros([n, H, b * d]), batch.place.zeros([n, H, b * d]));
+        let memory = || {
+            (
+                batch.place.zeros([n, H, b * d]),
+                batch.place.zeros([n, H, b * d]),
+            )
+        };
         MilodoState {
             x: batch.place.zeros([n * b, d]),
             y: batch.place.zeros([n * b, d]),
@@ -222,17 +236,27 @@ impl RuleModule for MilodoModule {
         let wide = |t: Tensor<2>| t.reshape([n, 1, rows]);
         let g = batch.gradient(s.x.clone());
 
-        let (out, primal) = self.primal.forward(Tensor::cat(vec![wide(s.y.clone()), wide(g.clone())], 1), s.primal);
+        let (out, primal) = self.primal.forward(
+            Tensor::cat(vec![wide(s.y.clone()), wide(g.clone())], 1),
+            s.primal,
+        );
         let p = activation::relu(out).reshape([n * b, d]);
         let z = batch.prox(p.clone(), s.x - p * (g + s.y.clone()));
 
         // Differences to the neighbours, slot by slot.
         let by_agent = z.clone().reshape([n, rows]);
         let index = |f: &dyn Fn(usize, usize) -> usize, slot: usize| -> Tensor<1, Int> {
-            batch.place.indices((0..n).map(|i| f(i, slot) as i32).collect())
+            batch
+                .place
+                .indices((0..n).map(|i| f(i, slot) as i32).collect())
         };
         let differences = (0..w)
-            .map(|slot| by_agent.clone() - by_agent.clone().select(0, index(&|i, s| self.tables.neighbor(i, s), slot)))
+            .map(|slot| {
+                by_agent.clone()
+                    - by_agent
+                        .clone()
+                        .select(0, index(&|i, s| self.tables.neighbor(i, s), slot))
+            })
             .map(|t| t.reshape([n, 1, rows]))
             .collect();
         let differences: Tensor<3> = Tensor::cat(differences, 1);
@@ -240,14 +264,25 @@ impl RuleModule for MilodoModule {
         // Both ends of an edge keep the mean of their outputs: the second exchange.
         let (out, dual) = self.dual.forward(differences.clone(), s.dual);
         let own = out.exp().reshape([n * w, rows]);
-        let reverse = (0..n * w).map(|k| self.tables.reverse(k / w, k % w) as i32).collect();
+        let reverse = (0..n * w)
+            .map(|k| self.tables.reverse(k / w, k % w) as i32)
+            .collect();
         let other = own.clone().select(0, batch.place.indices(reverse));
         let mean = ((own + other) * 0.5).reshape([n, w, rows]);
         let y = s.y + (mean * differences.clone()).sum_dim(1).reshape([n * b, d]);
 
         let (out, mixing) = self.mixing.forward(differences.clone(), s.mixing);
-        let x = z - (activation::relu(out) * differences).sum_dim(1).reshape([n * b, d]);
-        MilodoState { x, y, primal, dual, mixing }
+        let x = z
+            - (activation::relu(out) * differences)
+                .sum_dim(1)
+                .reshape([n * b, d]);
+        MilodoState {
+            x,
+            y,
+            primal,
+            dual,
+            mixing,
+        }
     }
 
     fn iterate<'s>(&self, state: &'s MilodoState) -> &'s Tensor<2> {

@@ -47,7 +47,9 @@ pub fn slots<M: Module>(module: &M) -> Vec<Slot> {
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     // A device that fails to answer gives NaN: counted as a non-finite gradient, never mistaken for a value.
     let length = tensor.dims().iter().product();
-    tensor.try_into_vec_as::<f64>().unwrap_or_else(|_| vec![f64::NAN; length])
+    tensor
+        .try_into_vec_as::<f64>()
+        .unwrap_or_else(|_| vec![f64::NAN; length])
 }
 
 /// All parameters.
@@ -94,7 +96,11 @@ pub fn with_values<M: Module>(module: M, values: &[f64]) -> M {
             let plain = tensor.clone().inner();
             let data = TensorData::new(mine.to_vec(), shape);
             let fresh = Tensor::<D>::from_data(data, (&plain.device(), plain.dtype()));
-            let fresh = if tensor.is_require_grad() { fresh.autodiff().require_grad() } else { fresh };
+            let fresh = if tensor.is_require_grad() {
+                fresh.autodiff().require_grad()
+            } else {
+                fresh
+            };
             Param::from_mapped_value(id, fresh, mapper)
         }
     }

@@ -3,7 +3,7 @@
 use super::meta_loss::MetaLoss;
 use crate::graph::GraphSpec;
 use crate::problem::ProblemSpec;
-use crate::rule::{Constants, shared::Ranges, mlp::MAX_WIDTH};
+use crate::rule::{Constants, mlp::MAX_WIDTH, shared::Ranges};
 use serde::{Deserialize, Serialize};
 
 /// What is trained on what, and how.
@@ -117,16 +117,31 @@ impl Recipe {
     /// The first that is out of range: name, value, expectation.
     pub fn check(&self) -> Result<(), String> {
         let need = |ok: bool, message: String| if ok { Ok(()) } else { Err(message) };
-        need(!self.graphs.is_empty(), "graphs is empty, expected at least one graph".into())?;
-        need(!self.problems.is_empty(), "problems is empty, expected at least one family".into())?;
-        need(!self.stages.is_empty(), "stages is empty, expected at least one stage".into())?;
+        need(
+            !self.graphs.is_empty(),
+            "graphs is empty, expected at least one graph".into(),
+        )?;
+        need(
+            !self.problems.is_empty(),
+            "problems is empty, expected at least one family".into(),
+        )?;
+        need(
+            !self.stages.is_empty(),
+            "stages is empty, expected at least one stage".into(),
+        )?;
         need(
             self.gradient_clip.is_finite() && self.gradient_clip > 0.0,
-            format!("gradient_clip is {}, expected a finite number > 0", self.gradient_clip),
+            format!(
+                "gradient_clip is {}, expected a finite number > 0",
+                self.gradient_clip
+            ),
         )?;
         need(
             self.weight_decay.is_finite() && self.weight_decay >= 0.0,
-            format!("weight_decay is {}, expected a finite number ≥ 0", self.weight_decay),
+            format!(
+                "weight_decay is {}, expected a finite number ≥ 0",
+                self.weight_decay
+            ),
         )?;
         let v = &self.validation;
         need(
@@ -136,14 +151,31 @@ impl Recipe {
         for (k, s) in self.stages.iter().enumerate() {
             need(
                 s.learning_rate.is_finite() && s.learning_rate > 0.0,
-                format!("learning_rate of stage {} is {}, expected a finite number > 0", k + 1, s.learning_rate),
+                format!(
+                    "learning_rate of stage {} is {}, expected a finite number > 0",
+                    k + 1,
+                    s.learning_rate
+                ),
             )?;
-            for (name, value) in [("truncation", s.truncation), ("horizon", s.horizon), ("batch", s.batch), ("batches", s.batches)] {
-                need(value > 0, format!("{name} of stage {} is 0, expected at least 1", k + 1))?;
+            for (name, value) in [
+                ("truncation", s.truncation),
+                ("horizon", s.horizon),
+                ("batch", s.batch),
+                ("batches", s.batches),
+            ] {
+                need(
+                    value > 0,
+                    format!("{name} of stage {} is 0, expected at least 1", k + 1),
+                )?;
             }
             need(
                 s.truncation <= s.horizon,
-                format!("truncation of stage {} is {}, expected at most its horizon {}", k + 1, s.truncation, s.horizon),
+                format!(
+                    "truncation of stage {} is {}, expected at most its horizon {}",
+                    k + 1,
+                    s.truncation,
+                    s.horizon
+                ),
             )?;
         }
         match &self.rule {
@@ -152,10 +184,16 @@ impl Recipe {
                 format!("hidden is {hidden:?}, expected widths from 1 to {MAX_WIDTH}"),
             ),
             RuleRecipe::Milodo { step } => {
-                need(step.is_finite() && *step > 0.0, format!("step is {step}, expected a finite number > 0"))?;
+                need(
+                    step.is_finite() && *step > 0.0,
+                    format!("step is {step}, expected a finite number > 0"),
+                )?;
                 need(
                     self.graphs.len() == 1,
-                    format!("milodo is tied to one graph, the recipe names {}", self.graphs.len()),
+                    format!(
+                        "milodo is tied to one graph, the recipe names {}",
+                        self.graphs.len()
+                    ),
                 )
             }
         }

@@ -6,11 +6,11 @@
 //! the first layer once per agent or edge.
 
 use super::batch::{Batch, Place};
+use crate::random;
 use crate::rule::features::{EDGE_FEATURES, LOG_FLOOR, NODE_FEATURES, clock, mixing_hardness};
 use crate::rule::mlp::{Linear, Mlp};
 use crate::rule::shared::{Constants, EDGE_OUTPUTS, MEMORY_BOUND, NODE_OUTPUTS, Ranges};
 use crate::rule::{self, Shared};
-use crate::random;
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor, activation};
 use rand_distr::{Distribution, StandardNormal};
@@ -85,7 +85,11 @@ fn fresh(inputs: usize, hidden: &[usize], outputs: usize, seed: u64, purpose: &s
         .enumerate()
         .map(|(k, &next)| {
             let mut rng = random::stream(seed, purpose, &[k as u64]);
-            let deviation = if k == hidden.len() { 1e-3 } else { (2.0 / width as f64).sqrt() };
+            let deviation = if k == hidden.len() {
+                1e-3
+            } else {
+                (2.0 / width as f64).sqrt()
+            };
             let mut normal = || {
                 let v: f64 = StandardNormal.sample(&mut rng);
                 (deviation * v) as f32
@@ -104,12 +108,30 @@ fn fresh(inputs: usize, hidden: &[usize], outputs: usize, seed: u64, purpose: &s
 }
 
 /// A rule at initialisation: the constants, and networks that do not move them yet.
-pub fn initial(constants: Constants, ranges: Ranges, hidden: &[usize], clock_cap: u32, seed: u64) -> Shared {
+pub fn initial(
+    constants: Constants,
+    ranges: Ranges,
+    hidden: &[usize],
+    clock_cap: u32,
+    seed: u64,
+) -> Shared {
     Shared {
         constants,
         ranges,
-        node: Some(fresh(NODE_FEATURES, hidden, NODE_OUTPUTS, seed, "rule/node")),
-        edge: Some(fresh(EDGE_FEATURES, hidden, EDGE_OUTPUTS, seed, "rule/edge")),
+        node: Some(fresh(
+            NODE_FEATURES,
+            hidden,
+            NODE_OUTPUTS,
+            seed,
+            "rule/node",
+        )),
+        edge: Some(fresh(
+            EDGE_FEATURES,
+            hidden,
+            EDGE_OUTPUTS,
+            seed,
+            "rule/edge",
+        )),
         clock_cap,
     }
 }
@@ -145,10 +167,22 @@ impl SharedModule {
         let r = rule.ranges;
         Self {
             node_constants: parameter(
-                &[c.primal.ln(), c.momentum, c.gradient_difference, c.extrapolation],
-                [NODE_OUTPUTS, 1], device, dtype,
+                &[
+                    c.primal.ln(),
+                    c.momentum,
+                    c.gradient_difference,
+                    c.extrapolation,
+                ],
+                [NODE_OUTPUTS, 1],
+                device,
+                dtype,
             ),
-            edge_constants: parameter(&[c.dual.ln(), c.mixing, c.memory], [EDGE_OUTPUTS, 1], device, dtype),
+            edge_constants: parameter(
+                &[c.dual.ln(), c.mixing, c.memory],
+                [EDGE_OUTPUTS, 1],
+                device,
+                dtype,
+            ),
             node: layers(&rule.node),
             edge: layers(&rule.edge),
             ranges: RangesOf {
@@ -200,7 +234,11 @@ impl SharedModule {
 
     /// The state before the first step.
     pub fn start(&self, batch: &Batch) -> SharedState {
-        let (n, e, d) = (batch.agents * batch.problems, batch.edge_scale.dims()[0], batch.dimension);
+        let (n, e, d) = (
+            batch.agents * batch.problems,
+            batch.edge_scale.dims()[0],
+            batch.dimension,
+        );
         let node = || batch.place.zeros([n, d]);
         let edge = || batch.place.zeros([e, d]);
         SharedState {
@@ -222,7 +260,11 @@ impl SharedModule {
     /// `per_row`: features that differ between coordinates, `[rows, d]` each; `per_item`: the others, `[rows, 1]` each.
     /// Without features the constants alone, `[1, 1]` each.
     fn coefficients<const O: usize>(
-        layers: &[Layer], constants: Tensor<2>, ranges: &[f64; O], per_row: Vec<Tensor<2>>, per_item: Vec<Tensor<2>>,
+        layers: &[Layer],
+        constants: Tensor<2>,
+        ranges: &[f64; O],
+        per_row: Vec<Tensor<2>>,
+        per_item: Vec<Tensor<2>>,
     ) -> [Tensor<2>; O] {
         let constant = |o: usize| constants.clone().slice([o..o + 1, 0..1]);
         if per_row.is_empty() {
@@ -233,10 +275,26 @@ impl SharedModule {
         let first = &layers[0];
         let weight = first.weight.val();
         let outputs = weight.dims()[0];
-        let by_row: Tensor<2> = Tensor::cat(per_row.into_iter().map(|t| t.reshape([1, rows * d])).collect(), 0);
-        let by_item: Tensor<2> = Tensor::cat(per_item.into_iter().map(|t| t.reshape([1, rows])).collect(), 0);
-        let a = weight.clone().slice([0..outputs, 0..f_row]).matmul(by_row).reshape([outputs, rows, d]);
-        let b = weight.slice([0..outputs, f_row..f_row + f_item]).matmul(by_item) + first.bias.val();
+        let by_row: Tensor<2> = Tensor::cat(
+            per_row
+                .into_iter()
+                .map(|t| t.reshape([1, rows * d]))
+                .collect(),
+            0,
+        );
+        let by_item: Tensor<2> = Tensor::cat(
+            per_item.into_iter().map(|t| t.reshape([1, rows])).collect(),
+            0,
+        );
+        let a = weight
+            .clone()
+            .slice([0..outputs, 0..f_row])
+            .matmul(by_row)
+            .reshape([outputs, rows, d]);
+        let b = weight
+            .slice([0..outputs, f_row..f_row + f_item])
+            .matmul(by_item)
+            + first.bias.val();
         let mut h = (a + b.reshape([outputs, rows, 1])).reshape([outputs, rows * d]);
         for layer in &layers[1..] {
             h = layer.weight.val().matmul(activation::relu(h)) + layer.bias.val();
@@ -250,7 +308,13 @@ impl SharedModule {
 
     /// One step; the batch's meta-loss is taken at the new `x`.
     pub fn step(&self, batch: &Batch, s: SharedState) -> SharedState {
-        let observe = |t: &Tensor<2>| if self.track_features { t.clone() } else { t.clone().detach() };
+        let observe = |t: &Tensor<2>| {
+            if self.track_features {
+                t.clone()
+            } else {
+                t.clone().detach()
+            }
+        };
         let (n, d) = (batch.agents * batch.problems, batch.dimension);
         let l = batch.smoothness.clone();
         let time = f64::from(clock(s.k, self.clock_cap.max(1)));
@@ -273,13 +337,25 @@ impl SharedModule {
             let p = batch.prox(l.clone().recip(), x.clone() - (g + y) / l.clone());
             let u = (x - p.clone()) * l.clone();
             let (a, b, c) = (observe(&dx) * l.clone(), observe(&dg), observe(&dy));
-            let (su, sa, sb, sc) = (rms(u.clone()), rms(a.clone()), rms(b.clone()), rms(c.clone()));
+            let (su, sa, sb, sc) = (
+                rms(u.clone()),
+                rms(a.clone()),
+                rms(b.clone()),
+                rms(c.clone()),
+            );
             let inverse = (su.clone() + TINY).recip();
-            let (un, an, bn, cn) = (u.clone() * inverse.clone(), a.clone() * inverse.clone(), b.clone() * inverse.clone(), c * inverse);
+            let (un, an, bn, cn) = (
+                u.clone() * inverse.clone(),
+                a.clone() * inverse.clone(),
+                b.clone() * inverse.clone(),
+                c * inverse,
+            );
             let own = a.clone() / (sa.clone() + TINY);
             let sign = an.clone().sign();
             let before = observe(&s.x_last) - observe(&s.x_older);
-            let cosine = |inner: Tensor<2>, p: &Tensor<2>, q: &Tensor<2>| inner.mean_dim(1) / (p.clone() * q.clone() + TINY);
+            let cosine = |inner: Tensor<2>, p: &Tensor<2>, q: &Tensor<2>| {
+                inner.mean_dim(1) / (p.clone() * q.clone() + TINY)
+            };
             let per_row = vec![
                 soft(un.clone().abs()),
                 soft(sign.clone() * un.clone()),
@@ -308,8 +384,13 @@ impl SharedModule {
             ];
             (per_row, per_item, Some(su))
         };
-        let [ln_p, beta, delta, gamma] =
-            Self::coefficients(&self.node, self.node_constants.val(), &self.ranges.node, per_row, per_item);
+        let [ln_p, beta, delta, gamma] = Self::coefficients(
+            &self.node,
+            self.node_constants.val(),
+            &self.ranges.node,
+            per_row,
+            per_item,
+        );
 
         // z_i
         let p = ln_p.exp() / l;
@@ -327,7 +408,8 @@ impl SharedModule {
             let flow = observe(&s.flow) / batch.edge_smoothness.clone();
             let (sd, sl, sf) = (rms(dn.clone()), rms(last.clone()), rms(flow.clone()));
             let support = observe(&z).abs().sign();
-            let both = support.clone().select(0, batch.ends.0.clone()) + support.select(0, batch.ends.1.clone());
+            let both = support.clone().select(0, batch.ends.0.clone())
+                + support.select(0, batch.ends.1.clone());
             let dn = dn / (sd.clone() + TINY);
             let last = last / (sl.clone() + TINY);
             let flow = flow / (sf.clone() + TINY);
@@ -347,10 +429,18 @@ impl SharedModule {
                 [log_ratio(sd.clone(), sl, 3.0), log_ratio(sf, sd, 6.0)]
             };
             let [r1, r2] = ratios;
-            (per_row, vec![r1, r2, constant_row(e, time), constant_row(e, hardness)])
+            (
+                per_row,
+                vec![r1, r2, constant_row(e, time), constant_row(e, hardness)],
+            )
         };
-        let [ln_s, c, theta] =
-            Self::coefficients(&self.edge, self.edge_constants.val(), &self.ranges.edge, per_row, per_item);
+        let [ln_s, c, theta] = Self::coefficients(
+            &self.edge,
+            self.edge_constants.val(),
+            &self.ranges.edge,
+            per_row,
+            per_item,
+        );
         let theta = theta.clamp(-MEMORY_BOUND, MEMORY_BOUND);
         let flow = ln_s.exp() * batch.edge_scale.clone() * difference.clone() + theta * s.flow;
         let mixed = activation::relu(c) * batch.edge_weight.clone() * difference.clone();
@@ -394,7 +484,10 @@ impl SharedState {
 }
 
 /// The number of node features that differ between coordinates and the number that do not add up.
-const _: () = assert!(NODE_ROW_FEATURES + 8 == rule::features::NODE_FEATURES && EDGE_ROW_FEATURES + 4 == EDGE_FEATURES);
+const _: () = assert!(
+    NODE_ROW_FEATURES + 8 == rule::features::NODE_FEATURES
+        && EDGE_ROW_FEATURES + 4 == EDGE_FEATURES
+);
 
 impl super::unroll::RuleModule for SharedModule {
     type State = SharedState;

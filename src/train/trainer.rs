@@ -14,7 +14,9 @@ use crate::network::Network;
 use crate::problem::{Optimum, Problem, ProblemError, ProblemSpec, Role, optimum};
 use crate::random;
 use crate::rule::spec::start_frozen;
-use crate::rule::{AlgorithmError, FrozenRule, Milodo, Provenance, RuleError, SpecError, Structure};
+use crate::rule::{
+    AlgorithmError, FrozenRule, Milodo, Provenance, RuleError, SpecError, Structure,
+};
 use crate::simulate::{Options, Status, simulate};
 use burn::tensor::DType;
 use rand::RngExt;
@@ -121,8 +123,19 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
     recipe.check().map_err(TrainError::Recipe)?;
     let device = settings.device.device.clone();
     match &recipe.rule {
-        RuleRecipe::Shared { hidden, constants, ranges, track_features } => {
-            let mut start = initial(*constants, *ranges, hidden, recipe.horizon() as u32, recipe.seed);
+        RuleRecipe::Shared {
+            hidden,
+            constants,
+            ranges,
+            track_features,
+        } => {
+            let mut start = initial(
+                *constants,
+                *ranges,
+                hidden,
+                recipe.horizon() as u32,
+                recipe.seed,
+            );
             if hidden.is_empty() {
                 (start.node, start.edge) = (None, None);
             }
@@ -154,12 +167,21 @@ struct Trainer<'a, M: RuleModule> {
 impl<'a, M: RuleModule> Trainer<'a, M> {
     fn new(recipe: &'a Recipe, settings: Settings<'a>, module: M) -> Result<Self, TrainError> {
         let folder = Folder::new(settings.out);
-        let graphs = recipe.graphs.iter().map(|g| g.build(recipe.seed)).collect::<Result<Vec<_>, _>>()?;
+        let graphs = recipe
+            .graphs
+            .iter()
+            .map(|g| g.build(recipe.seed))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut validation = Vec::new();
         for (g, graph) in graphs.iter().enumerate() {
             for family in &recipe.problems {
                 for trial in 0..recipe.validation.problems {
-                    let problem = family.sample(graph.agents(), recipe.seed, Role::Validation, trial as u64)?;
+                    let problem = family.sample(
+                        graph.agents(),
+                        recipe.seed,
+                        Role::Validation,
+                        trial as u64,
+                    )?;
                     let optimum = optimum::solve(&problem)?;
                     validation.push((g, problem, optimum));
                 }
@@ -202,7 +224,11 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         while let Some((stage_index, stage)) = self.recipe.stage(self.position.batches) {
             let stage = *stage;
             // A stopped batch is dropped whole: training continues from its start, as if nothing had happened.
-            let before = (self.values.clone(), self.moments.clone(), self.position.clone());
+            let before = (
+                self.values.clone(),
+                self.moments.clone(),
+                self.position.clone(),
+            );
             if !self.batch(stage_index, &stage, total)? {
                 (self.values, self.moments, self.position) = before;
                 self.save()?;
@@ -221,14 +247,25 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
     fn batch(&mut self, stage_index: usize, stage: &Stage, total: u64) -> Result<bool, TrainError> {
         let number = self.position.batches;
         let (graph, chunks) = self.draw(number, stage)?;
-        let numbers = graph.agents() * chunks.iter().map(|c| c.problems * c.dimension).sum::<usize>();
+        let numbers = graph.agents()
+            * chunks
+                .iter()
+                .map(|c| c.problems * c.dimension)
+                .sum::<usize>();
         let mut states: Vec<M::State> = chunks.iter().map(|c| self.module.start(c)).collect();
         let mut done = 0;
         while done < stage.horizon {
             let steps = stage.truncation.min(stage.horizon - done);
             let clock = Instant::now();
             let parallel = self.settings.device.parallel;
-            let (window, next) = windows(&self.module, &chunks, states, steps, self.recipe.meta_loss, parallel);
+            let (window, next) = windows(
+                &self.module,
+                &chunks,
+                states,
+                steps,
+                self.recipe.meta_loss,
+                parallel,
+            );
             states = next;
             done += steps;
             self.position.meta_steps += 1;
@@ -245,7 +282,12 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             if last_window {
                 self.position.batches += 1;
                 let end = self.position.batches == total;
-                if self.position.batches.is_multiple_of(self.recipe.validation.every as u64) || end {
+                if self
+                    .position
+                    .batches
+                    .is_multiple_of(self.recipe.validation.every as u64)
+                    || end
+                {
                     validation = Some(self.validate(stage)?);
                 }
             }
@@ -285,12 +327,14 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
     fn draw(&self, number: u64, stage: &Stage) -> Result<(&Graph, Vec<Batch>), TrainError> {
         let mut rng = random::stream(self.recipe.seed, "train/choice", &[number]);
         let graph = &self.graphs[rng.random_range(0..self.graphs.len())];
-        let family: &ProblemSpec = &self.recipe.problems[rng.random_range(0..self.recipe.problems.len())];
+        let family: &ProblemSpec =
+            &self.recipe.problems[rng.random_range(0..self.recipe.problems.len())];
         let problems = (0..stage.batch as u64)
             .into_par_iter()
             .map(|k| {
                 let trial = number * 1_000_003 + k;
-                let problem = family.sample(graph.agents(), self.recipe.seed, Role::Train, trial)?;
+                let problem =
+                    family.sample(graph.agents(), self.recipe.seed, Role::Train, trial)?;
                 let optimum = optimum::solve(&problem)?;
                 Ok((problem, optimum))
             })
@@ -299,8 +343,15 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             device: self.settings.device.device.clone(),
             dtype: DType::F32,
         };
-        let size = if self.settings.device.parallel { CHUNK } else { problems.len() };
-        let chunks = problems.chunks(size).map(|c| Batch::new(graph, c, &place)).collect::<Result<_, _>>()?;
+        let size = if self.settings.device.parallel {
+            CHUNK
+        } else {
+            problems.len()
+        };
+        let chunks = problems
+            .chunks(size)
+            .map(|c| Batch::new(graph, c, &place))
+            .collect::<Result<_, _>>()?;
         Ok((graph, chunks))
     }
 
@@ -331,7 +382,9 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         let scores = self
             .validation
             .par_iter()
-            .map(|(g, problem, optimum)| score(&structure, &self.graphs[*g], problem, optimum, horizon))
+            .map(|(g, problem, optimum)| {
+                score(&structure, &self.graphs[*g], problem, optimum, horizon)
+            })
             .collect::<Result<Vec<f64>, TrainError>>()?;
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
         // A longer horizon gives other scores: the last stage's validations alone decide, the others hold the place.
@@ -359,15 +412,27 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
     fn provenance(&self, validation: f64) -> Provenance {
         let agents = self.graphs.iter().map(Graph::agents);
         let dimensions = self.validation.iter().map(|(_, p, _)| p.dimension());
-        let range = |v: &mut dyn Iterator<Item = usize>| v.fold((usize::MAX, 0), |(a, b), x| (a.min(x), b.max(x)));
+        let range = |v: &mut dyn Iterator<Item = usize>| {
+            v.fold((usize::MAX, 0), |(a, b), x| (a.min(x), b.max(x)))
+        };
         Provenance {
-            name: self.folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            name: self
+                .folder
+                .path()
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default(),
             recipe_hash: recipe_hash(self.recipe),
             seed: self.recipe.seed,
             meta_steps: self.position.meta_steps,
             horizon: self.recipe.horizon() as u32,
             graphs: self.recipe.graphs.iter().map(ToString::to_string).collect(),
-            problems: self.recipe.problems.iter().map(ToString::to_string).collect(),
+            problems: self
+                .recipe
+                .problems
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             agents: range(&mut agents.into_iter()),
             dimension: range(&mut dimensions.into_iter()),
             validation: Some(validation),
@@ -377,7 +442,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
 
     fn save(&mut self) -> Result<(), TrainError> {
         self.module = parameters::with_values(self.module.clone(), &self.values);
-        self.folder.save(&self.module, &self.moments, &self.position, self.recipe)
+        self.folder
+            .save(&self.module, &self.moments, &self.position, self.recipe)
     }
 
     fn outcome(self, finished: bool) -> Outcome {
@@ -390,7 +456,13 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
 }
 
 /// Mean of `log₁₀` gap at a half, one and… the whole horizon; a diverged run counts as [`DIVERGED`].
-fn score(structure: &Structure, graph: &Graph, problem: &Problem, optimum: &Optimum, horizon: u64) -> Result<f64, TrainError> {
+fn score(
+    structure: &Structure,
+    graph: &Graph,
+    problem: &Problem,
+    optimum: &Optimum,
+    horizon: u64,
+) -> Result<f64, TrainError> {
     let mut network = Network::new(graph);
     let mut process = start_frozen("rule in training", structure.clone(), problem, &mut network)?;
     let options = Options {
@@ -398,12 +470,25 @@ fn score(structure: &Structure, graph: &Graph, problem: &Problem, optimum: &Opti
         targets: Vec::new(),
         ..Options::default()
     };
-    let trace = simulate(process.as_mut(), problem, &mut network, optimum, &options, |_| true);
+    let trace = simulate(
+        process.as_mut(),
+        problem,
+        &mut network,
+        optimum,
+        &options,
+        |_| true,
+    );
     if matches!(trace.status, Status::Diverged { .. }) {
         return Ok(DIVERGED);
     }
     let log = |gap: f64| gap.max(trace.gap_certificate).max(1e-15).log10();
-    let at = |k: u64| trace.samples.iter().find(|s| s.iteration >= k).map_or(f64::NAN, |s| log(s.gap));
+    let at = |k: u64| {
+        trace
+            .samples
+            .iter()
+            .find(|s| s.iteration >= k)
+            .map_or(f64::NAN, |s| log(s.gap))
+    };
     let points = [horizon / 4, horizon / 2, horizon];
     Ok(points.iter().map(|k| at(*k)).sum::<f64>() / 3.0)
 }

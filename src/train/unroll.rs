@@ -40,7 +40,11 @@ pub struct Window {
 
 /// Unrolls one chunk by `steps` steps and differentiates; returns the state without history.
 pub fn window<M: RuleModule>(
-    module: &M, batch: &Batch, mut state: M::State, steps: usize, loss: MetaLoss,
+    module: &M,
+    batch: &Batch,
+    mut state: M::State,
+    steps: usize,
+    loss: MetaLoss,
 ) -> (Window, M::State) {
     let mut total: Option<Tensor<1>> = None;
     for _ in 0..steps {
@@ -52,11 +56,18 @@ pub fn window<M: RuleModule>(
         });
     }
     let x = module.iterate(&state).clone().detach();
-    let last_gap = MetaLoss::LogGap.of(batch, x).try_into_scalar::<f64>().unwrap_or(f64::NAN);
+    let last_gap = MetaLoss::LogGap
+        .of(batch, x)
+        .try_into_scalar::<f64>()
+        .unwrap_or(f64::NAN);
     let (value, gradient) = match total {
         Some(total) if total.is_tracked() => {
             let mean = total / steps as f64;
-            let value = mean.clone().detach().try_into_scalar::<f64>().unwrap_or(f64::NAN);
+            let value = mean
+                .clone()
+                .detach()
+                .try_into_scalar::<f64>()
+                .unwrap_or(f64::NAN);
             let gradients = GradientsParams::from_grads(mean.backward(), module);
             (value, parameters::gradients(module, &gradients))
         }
@@ -72,17 +83,32 @@ pub fn window<M: RuleModule>(
 
 /// [`window`] on every chunk of a batch, averaged with the chunks' numbers of problems as weights.
 pub fn windows<M: RuleModule>(
-    module: &M, chunks: &[Batch], states: Vec<M::State>, steps: usize, loss: MetaLoss, parallel: bool,
+    module: &M,
+    chunks: &[Batch],
+    states: Vec<M::State>,
+    steps: usize,
+    loss: MetaLoss,
+    parallel: bool,
 ) -> (Window, Vec<M::State>) {
     // Plain threads, not rayon tasks: Burn takes locks around operations that use rayon themselves, and a worker that waits
-    // inside one would steal the next chunk and wait for the lock that it holds.
-    let workers = if parallel { rayon::current_num_threads().min(chunks.len()).max(1) } else { 1 };
+    // inside one would steal the next chunk and wait for the lock that it holds. Every chunk gets parameters of its own: tapes
+    // that share a leaf become one tape, and Burn 0.22's locks on it (graph, then list of graphs; list, then graph when
+    // merging) deadlock when one thread runs backward while another records.
+    let values = parameters::values(module);
+    let workers = if parallel {
+        rayon::current_num_threads().min(chunks.len()).max(1)
+    } else {
+        1
+    };
     let mut jobs: Vec<Vec<(usize, &Batch, M::State)>> = (0..workers).map(|_| Vec::new()).collect();
     for (k, (batch, state)) in chunks.iter().zip(states).enumerate() {
         jobs[k % workers].push((k, batch, state));
     }
     let unroll = |jobs: Vec<(usize, &Batch, M::State)>| -> Vec<(usize, (Window, M::State))> {
-        let one = |(k, batch, state)| (k, window(module, batch, state, steps, loss));
+        let one = |(k, batch, state)| {
+            let own = parameters::with_values(module.clone(), &values);
+            (k, window(&own, batch, state, steps, loss))
+        };
         jobs.into_iter().map(one).collect()
     };
     let mut results = std::thread::scope(|scope| {
