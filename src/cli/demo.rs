@@ -171,7 +171,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             baselines: super::tune::methods("baselines", "all")?,
             steps,
             trials,
-            tuning_problems: 2,
+            tuning_problems: 3,
             tuning: Goal {
                 target: 1e-6,
                 rounds: steps,

@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     trials: Option<u64>,
     /// Problems that handcrafted methods are tuned on; 0: steps from theory
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     tuning_problems: u64,
     /// Relative gap that methods are tuned for
     #[arg(long, default_value_t = 1e-6)]
