@@ -51,6 +51,27 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Whether a file in `folder` could be written, asked before long work: the folder, or the nearest one above it that
+/// exists, takes a temporary file. Nothing is left behind.
+///
+/// # Errors
+/// Names `folder` and the reason.
+pub fn check_writable(folder: &Path) -> Result<(), FileError> {
+    let here = Path::new(".");
+    let nearest = folder
+        .ancestors()
+        .map(|p| if p == Path::new("") { here } else { p })
+        .find(|p| p.exists())
+        .unwrap_or(here);
+    tempfile::tempfile_in(nearest)
+        .map(drop)
+        .map_err(|source| FileError {
+            action: "write",
+            path: folder.into(),
+            source,
+        })
+}
+
 /// Reads a text file.
 ///
 /// # Errors
@@ -99,6 +120,10 @@ mod tests {
         fs::write(&file, b"kept").unwrap();
         let error = write_atomic(&file.join("below"), b"x").unwrap_err();
         assert!(error.to_string().contains("file/below"), "{error}");
+
+        let error = check_writable(&file.join("below/it")).unwrap_err();
+        assert!(error.to_string().contains("file/below/it"), "{error}");
+        assert!(check_writable(&folder.path().join("new/folder")).is_ok());
 
         assert_eq!(fs::read(&file).unwrap(), b"kept");
         assert_eq!(names(folder.path()), ["file", "taken"]);

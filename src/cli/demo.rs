@@ -47,7 +47,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let out = &args.out;
     let mut recipe: Recipe = parse_ron("the demo's recipe", RECIPE)?;
     recipe.seed = args.seed;
-    let checkpoint = out.join("checkpoint");
+    let checkpoint = out.join("checkpoints").join("demo");
 
     head(1, "meta-training a small rule", clock);
     train::with_bar(&recipe, &checkpoint, false, TrainDevice::open(args.device)?)?;

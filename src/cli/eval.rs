@@ -5,7 +5,7 @@ use super::tune::{methods, problems, tune_all};
 use super::{Context, input, output, stop};
 use rayon::prelude::*;
 use serde::Serialize;
-use starling::files::write_atomic;
+use starling::files::{check_writable, write_atomic};
 use starling::graph::{Graph, svg};
 use starling::network::Network;
 use starling::problem::{Optimum, Problem, ProblemSpec, Role, optimum};
@@ -106,12 +106,21 @@ impl Contestant {
 /// Runs the comparison and writes its folder.
 pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let graph = &plan.graph;
+    check_writable(&plan.out)?;
+    anyhow::ensure!(
+        !plan.rules.is_empty() || !plan.baselines.is_empty(),
+        "nothing to run; expected at least one rule or baseline"
+    );
     let tests = (0..plan.trials)
         .into_par_iter()
         .map(|trial| {
+            anyhow::ensure!(
+                !stop::requested(),
+                "stopped while the test problems were solved"
+            );
             // A data set has one test problem; further trials split its rows anew.
             let (seed, trial) = if plan.spec.is_data() {
-                (plan.seed + trial, 0)
+                (plan.seed.wrapping_add(trial), 0)
             } else {
                 (plan.seed, trial)
             };
@@ -191,9 +200,10 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         rows.push(row(contestant, &tests, traces, plan));
     }
     bar.finish_and_clear();
-    if rows.is_empty() {
-        anyhow::bail!("nothing was run; expected at least one rule or baseline");
-    }
+    anyhow::ensure!(
+        !rows.is_empty(),
+        "stopped before the first algorithm was through"
+    );
     write(&rows, plan)?;
     Ok(rows)
 }
@@ -344,9 +354,24 @@ pub fn table(rows: &[Row]) -> Table {
     table
 }
 
+/// A problem in a plot's title: a data set by its file's name.
+fn short(spec: &ProblemSpec) -> String {
+    match spec {
+        ProblemSpec::Data { path, loss, .. } => {
+            let file = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            format!("{} ({loss:?})", file.split('.').next().unwrap_or(&file))
+        }
+        family => family.to_string(),
+    }
+}
+
 /// Gap against rounds, floats and seconds; consensus error against rounds.
 fn plots(rows: &[Row], plan: &Plan) -> Vec<(&'static str, Plot)> {
-    let title = format!("{}, {}", plan.spec, plan.graph.name());
+    let title = format!("{}, {}", short(&plan.spec), plan.graph.name());
     let plot = |what: &str,
                 x_label: &str,
                 y_label: &str,

@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(long)]
     problem: String,
     /// Agents that share the rows
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     agents: u32,
     /// Seed of the problem
     #[arg(long, default_value_t = 1)]

@@ -26,8 +26,15 @@ pub fn line(text: impl AsRef<str>) {
 pub fn json(value: &impl serde::Serialize) {
     match serde_json::to_string(value) {
         Ok(text) => line(text),
-        Err(error) => eprintln!("error: a result could not be written as JSON: {error}"),
+        Err(error) => note(format!(
+            "error: a result could not be written as JSON: {error}"
+        )),
     }
+}
+
+/// A line on standard error; a closed pipe is not an error (`eprintln!` would panic).
+pub fn note(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
 /// Where log lines go: standard error, above the progress bars.
@@ -39,7 +46,8 @@ struct LogLine;
 
 impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        bars().suspend(|| io::stderr().write_all(bytes))?;
+        // The logger would report a closed pipe on that very pipe.
+        let _ = bars().suspend(|| io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {

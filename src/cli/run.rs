@@ -2,7 +2,7 @@
 
 use super::record::{Record, Subject};
 use super::{Context, input, output, stop};
-use starling::files::write_atomic;
+use starling::files::{check_writable, write_atomic};
 use starling::network::Network;
 use starling::problem::{Role, optimum};
 use starling::report::{Plot, Series};
@@ -99,6 +99,9 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let spec = input::problem(&args.problem)?;
     let graph = input::graph("--graph", &args.graph, args.seed)?;
     let problem = spec.sample(graph.agents(), args.seed, Role::Test, 0)?;
+    if let Some(folder) = &args.out {
+        check_writable(folder)?;
+    }
     let mut network = Network::new(&graph);
     let mut process = algorithm.start(&problem, &mut network)?;
     let best = optimum::solve_cached(&problem, input::cache(args.no_cache).as_deref())?;

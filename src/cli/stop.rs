@@ -15,7 +15,7 @@ pub fn install() {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(super::INTERRUPTED));
         }
-        eprintln!("\nstopping: saving what there is (Ctrl-C again ends at once)");
+        super::output::note("\nstopping: saving what there is (Ctrl-C again ends at once)");
     };
     if let Err(error) = ctrlc::set_handler(handler) {
         tracing::warn!("Ctrl-C will not be caught: {error}");

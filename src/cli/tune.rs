@@ -72,6 +72,10 @@ pub fn problems(
     (0..count)
         .into_par_iter()
         .map(|trial| {
+            anyhow::ensure!(
+                !stop::requested(),
+                "stopped while the tuning problems were solved"
+            );
             let problem = spec.sample(graph.agents(), seed, Role::Tuning, trial)?;
             let best = optimum::solve(&problem)?;
             Ok((problem, best))
@@ -113,6 +117,10 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         args.target
     );
     let methods = methods("--algorithms", &args.algorithms)?;
+    anyhow::ensure!(
+        !methods.is_empty(),
+        "--algorithms names none, expected at least one"
+    );
     let spec = input::problem(&args.problem)?;
     let graph = input::graph("--graph", &args.graph, args.seed)?;
     let problems = problems(&spec, &graph, args.problems, args.seed)?;

@@ -202,8 +202,8 @@ impl std::fmt::Display for ProblemSpec {
             } => {
                 write!(
                     f,
-                    "Data(path: \"{}\", loss: {loss:?}{}",
-                    path.display(),
+                    "Data(path: {:?}, loss: {loss:?}{}",
+                    path.to_string_lossy(),
                     more(*l1, *l2, bounds)
                 )?;
                 if *split != Split::default() {
@@ -236,14 +236,28 @@ struct Synthetic {
     published: bool,
 }
 
+/// The most feature numbers that a synthetic problem may hold (2 GiB of `f64`): a mistyped size gets a message instead of
+/// an exhausted memory.
+const MOST_NUMBERS: f64 = (1_u64 << 28) as f64;
+
 impl Synthetic {
-    fn check(&self) -> Result<(), ProblemError> {
+    fn check(&self, agents: usize) -> Result<(), ProblemError> {
         let at_least_one = |name, v: usize| match v {
             0 => Err(ProblemError::parameter(name, v, "at least 1")),
             _ => Ok(()),
         };
         at_least_one("dimension", self.dimension)?;
         at_least_one("rows", self.rows)?;
+        let numbers = agents as f64 * self.rows as f64 * self.dimension as f64;
+        if numbers > MOST_NUMBERS {
+            let found = format!("{numbers:.1e}");
+            let expected = format!("at most {MOST_NUMBERS} numbers in all");
+            return Err(ProblemError::parameter(
+                "agents × rows × dimension",
+                found,
+                &expected,
+            ));
+        }
         for (name, v) in [("noise", self.noise), ("heterogeneity", self.heterogeneity)] {
             if !(v.is_finite() && v >= 0.0) {
                 return Err(ProblemError::parameter(name, v, "a finite number ≥ 0"));
@@ -324,7 +338,7 @@ impl ProblemSpec {
     ) -> Result<Problem, ProblemError> {
         let synthetic = |s: Synthetic, l1, l2, bounds| {
             let regularizer = Regularizer::new(l1, l2, bounds)?;
-            s.check()?;
+            s.check(agents)?;
             let shards = s.shards(agents, seed, role, trial);
             Problem::new(self.to_string(), s.dimension, s.loss, shards, regularizer)
         };

@@ -416,19 +416,20 @@ pub fn cache_dir() -> Option<PathBuf> {
 /// [`solve`], looked up first under the content hash in `cache`; an unreadable entry is solved again, an unwritable
 /// folder only costs the time of solving.
 pub fn solve_cached(problem: &Problem, cache: Option<&Path>) -> Result<Optimum, ProblemError> {
-    let file = cache.map(|dir| dir.join(format!("{}.json", content_hash(problem))));
+    let file = cache.map(|dir| dir.join(format!("{}.ron", content_hash(problem))));
     if let Some(optimum) = file
         .as_deref()
-        .and_then(|f| std::fs::read(f).ok())
-        .and_then(|bytes| serde_json::from_slice::<Optimum>(&bytes).ok())
+        .and_then(|f| std::fs::read_to_string(f).ok())
+        // RON, whose numbers come back bit for bit: what is cached must change no figure.
+        .and_then(|text| ron::from_str::<Optimum>(&text).ok())
         .filter(|o| o.x.len() == problem.dimension())
     {
         return Ok(optimum);
     }
     let optimum = solve(problem)?;
     if let (Some(file), true) = (file, optimum.certificate.is_finite())
-        && let Ok(json) = serde_json::to_vec(&optimum)
-        && let Err(error) = crate::files::write_atomic(&file, &json)
+        && let Ok(text) = ron::to_string(&optimum)
+        && let Err(error) = crate::files::write_atomic(&file, text.as_bytes())
     {
         tracing::debug!("the optimum was not cached: {error}");
     }

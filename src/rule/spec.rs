@@ -10,6 +10,11 @@ use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// The most numbers in one field of agents and edges (2 GiB of `f64`).
+const MOST_NUMBERS: f64 = (1_u64 << 28) as f64;
+/// The most rounds of one FastMix: an iteration cannot be interrupted.
+const MAX_MIXINGS: usize = 1_000;
+
 /// Why an algorithm could not be put to work.
 #[derive(Debug, thiserror::Error)]
 pub enum AlgorithmError {
@@ -332,6 +337,19 @@ impl AlgorithmSpec {
                 graph: graph.agents(),
             });
         }
+        // Iterates are `[agents, d]`, edge flows `[edges, d]`: refused here rather than by the allocator.
+        let rows = graph.agents() + graph.edges().len();
+        if rows as f64 * problem.dimension() as f64 > MOST_NUMBERS {
+            return Err(AlgorithmError::Misfit {
+                rule: self.name(),
+                reason: format!(
+                    "{} agents and {} edges in dimension {} are too many; expected (agents + edges) × dimension at most {MOST_NUMBERS}",
+                    graph.agents(),
+                    graph.edges().len(),
+                    problem.dimension()
+                ),
+            });
+        }
         let positive = |option: &'static str, value: f64| -> Result<f64, AlgorithmError> {
             if value.is_finite() && value > 0.0 {
                 Ok(value)
@@ -504,8 +522,8 @@ impl AlgorithmSpec {
         kind: MixingKind,
     ) -> Result<FastMix, AlgorithmError> {
         let mixings = mixings.unwrap_or(1);
-        if mixings == 0 {
-            return Err(self.out_of_range("mixings", 0.0, "at least 1"));
+        if !(1..=MAX_MIXINGS).contains(&mixings) {
+            return Err(self.out_of_range("mixings", mixings as f64, "1 to 1000"));
         }
         let mixing = Mixing::new(graph, kind);
         Ok(FastMix::new(
@@ -550,7 +568,7 @@ impl std::fmt::Display for AlgorithmSpec {
         };
         let mut kind = MixingKind::default();
         match self {
-            Self::Rule(path) => return write!(f, "Rule(\"{}\")", path.display()),
+            Self::Rule(path) => return write!(f, "Rule({:?})", path.to_string_lossy()),
             Self::ProxDgd { step, mixing }
             | Self::PgExtra { step, mixing }
             | Self::Nids { step, mixing }
@@ -618,7 +636,11 @@ impl std::fmt::Display for AlgorithmSpec {
 
 /// Four significant digits, as short as possible.
 fn significant(v: f64) -> String {
-    format!("{v:.3e}")
-        .parse::<f64>()
-        .map_or_else(|_| v.to_string(), |v| v.to_string())
+    let rounded = format!("{v:.3e}").parse().unwrap_or(v);
+    let (plain, scientific) = (rounded.to_string(), format!("{rounded:e}"));
+    if plain.len() <= scientific.len() + 3 {
+        plain
+    } else {
+        scientific
+    }
 }

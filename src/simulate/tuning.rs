@@ -60,11 +60,14 @@ struct Score {
 impl Score {
     fn better(&self, other: &Score) -> bool {
         let key = |s: &Score| (s.missed, s.rounds);
-        key(self) < key(other) || (key(self) == key(other) && self.rounds == u64::MAX && self.gap < other.gap)
+        key(self) < key(other)
+            || (key(self) == key(other) && self.rounds == u64::MAX && self.gap < other.gap)
     }
 }
 
-const STEPS: [f64; 12] = [0.1, 0.25, 0.5, 0.75, 1.0, 1.4, 1.9, 2.6, 3.6, 5.0, 7.0, 10.0];
+const STEPS: [f64; 12] = [
+    0.1, 0.25, 0.5, 0.75, 1.0, 1.4, 1.9, 2.6, 3.6, 5.0, 7.0, 10.0,
+];
 const REFINE: [f64; 4] = [0.8, 0.9, 1.1, 1.22];
 const MOMENTA: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5];
 const COUPLINGS: [f64; 6] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7];
@@ -296,7 +299,7 @@ pub fn tune(
 }
 
 /// Many methods are fastest just before the step at which they diverge, and the cliff moves from problem to problem: the step is
-/// shortened by 7 % (at most three times) while a step 10 % longer misses the target somewhere.
+/// shortened by 4 % (at most three times) while a step 5 % longer misses the target somewhere.
 fn back_off(
     mut score_of_best: Score,
     mut best: Candidate,
@@ -316,11 +319,11 @@ fn back_off(
             factor: significant(best.factor * scale),
             ..best.clone()
         };
-        let longer = scaled(1.1);
+        let longer = scaled(1.05);
         if score(|p| longer.at(p), problems, graph, goal)?.missed == 0 {
             break;
         }
-        let shorter = scaled(0.93);
+        let shorter = scaled(0.96);
         let score_of_shorter = score(|p| shorter.at(p), problems, graph, goal)?;
         if score_of_shorter.missed > 0 {
             break;

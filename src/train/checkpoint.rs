@@ -115,15 +115,26 @@ impl Folder {
     /// Removes the checkpoints of an earlier training that starts over, and its event files.
     ///
     /// # Errors
-    /// A file that cannot be removed.
+    /// A file that cannot be removed, or a recipe or rule that no training wrote there: `--out models/NAME` must not
+    /// overwrite them.
     pub fn clear(&self) -> Result<(), TrainError> {
         let fail = |path: &Path, source| FileError {
             action: "remove",
             path: path.into(),
             source,
         };
-        if !self.path.exists() {
-            return Ok(());
+        if !self.exists() {
+            let foreign = ["recipe.ron", "best.ron"].map(|name| self.path.join(name));
+            return match foreign.iter().find(|path| path.exists()) {
+                Some(path) => Err(TrainError::Checkpoint {
+                    path: self.path.clone(),
+                    reason: format!(
+                        "{} would be overwritten and is not a checkpoint's; expected a folder of its own",
+                        path.display()
+                    ),
+                }),
+                None => Ok(()),
+            };
         }
         let entries = std::fs::read_dir(&self.path).map_err(|e| fail(&self.path, e))?;
         for entry in entries.flatten() {

@@ -110,6 +110,9 @@ impl Default for Validation {
     }
 }
 
+/// The largest of every count in a recipe: products of two of them stay exact.
+const MAX_NUMBER: usize = 1_000_000;
+
 impl Recipe {
     /// Checks every number against its range.
     ///
@@ -145,8 +148,10 @@ impl Recipe {
         )?;
         let v = &self.validation;
         need(
-            v.problems > 0 && v.every > 0 && v.horizon_factor > 0,
-            format!("validation is {v:?}, expected numbers ≥ 1"),
+            [v.problems, v.every, v.horizon_factor]
+                .iter()
+                .all(|n| (1..=MAX_NUMBER).contains(n)),
+            format!("validation is {v:?}, expected numbers from 1 to {MAX_NUMBER}"),
         )?;
         for (k, s) in self.stages.iter().enumerate() {
             need(
@@ -164,8 +169,11 @@ impl Recipe {
                 ("batches", s.batches),
             ] {
                 need(
-                    value > 0,
-                    format!("{name} of stage {} is 0, expected at least 1", k + 1),
+                    (1..=MAX_NUMBER).contains(&value),
+                    format!(
+                        "{name} of stage {} is {value}, expected 1 to {MAX_NUMBER}",
+                        k + 1
+                    ),
                 )?;
             }
             need(

@@ -196,13 +196,13 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             folder.load(module, recipe)?
         } else {
             folder.clear()?;
-            folder.write_recipe(recipe)?;
             let position = Position {
                 seed: recipe.seed,
                 device: settings.device.name.clone(),
                 ..Position::default()
             };
             folder.save(&module, &fresh(), &position, recipe)?;
+            folder.write_recipe(recipe)?;
             (module, fresh(), position)
         };
         Ok(Self {

@@ -1,0 +1,975 @@
+//! The command line as it is typed: every verb's happy path, and bad input.
+
+mod command;
+
+use command::{Desk, has_fields, repository};
+use rand::RngExt;
+use serde_json::Value;
+use starling::random;
+use starling::rule::features::{EDGE_FEATURES, NODE_FEATURES};
+use starling::rule::mlp::{Linear, Mlp};
+use starling::rule::shared::{EDGE_OUTPUTS, NODE_OUTPUTS};
+use starling::rule::{Constants, FrozenRule, Provenance, Shared, Structure};
+use std::process::Stdio;
+
+const GRAPHS: [&str; 11] = [
+    "Ring(10)",
+    "Path(6)",
+    "Star(7)",
+    "Complete(5)",
+    "Exponential(16)",
+    "Grid(rows: 3, columns: 4)",
+    "Torus(rows: 4, columns: 4)",
+    "Tree(agents: 15, branching: 2)",
+    "ErdosRenyi(agents: 25, probability: 0.25)",
+    "RandomRegular(agents: 20, degree: 3)",
+    "SmallWorld(agents: 20, neighbors: 4, rewiring: 0.1)",
+];
+
+/// The fields that `run` and `eval` promise.
+const RUN: [&str; 18] = [
+    "algorithm",
+    "problem",
+    "graph",
+    "seed",
+    "status",
+    "iterations",
+    "rounds",
+    "vectors_per_edge",
+    "floats_sent",
+    "gradient_evaluations",
+    "gap",
+    "gap_certificate",
+    "consensus_error",
+    "dual_drift",
+    "objective",
+    "optimum",
+    "seconds",
+    "rounds_to",
+];
+
+const LASSO: &str = "Lasso(dimension: 10, rows: 6, l1: 0.1)";
+
+/// `run` with one of its arguments replaced.
+fn run<'a>(algorithm: &'a str, problem: &'a str, graph: &'a str) -> Vec<&'a str> {
+    vec![
+        "run",
+        "--algorithm",
+        algorithm,
+        "--problem",
+        problem,
+        "--graph",
+        graph,
+        "--steps",
+        "50",
+    ]
+}
+
+/// A `shared` rule whose small networks hold small random weights: it moves every coefficient, and converges.
+fn shared() -> FrozenRule {
+    let network = |key, widths: [usize; 3]| {
+        let mut rng = random::stream(1, "test/rule", &[key]);
+        let layers = widths.windows(2).map(|w| Linear {
+            inputs: w[0],
+            outputs: w[1],
+            weight: (0..w[0] * w[1])
+                .map(|_| rng.random_range(-0.2..0.2))
+                .collect(),
+            bias: vec![0.0; w[1]],
+        });
+        let layers = layers.collect();
+        Some(Mlp { layers })
+    };
+    let rule = Shared {
+        node: network(0, [NODE_FEATURES, 8, NODE_OUTPUTS]),
+        edge: network(1, [EDGE_FEATURES, 8, EDGE_OUTPUTS]),
+        clock_cap: 100,
+        ..Shared::constant(Constants::default())
+    };
+    let provenance = Provenance {
+        agents: (10, 10),
+        ..Provenance::default()
+    };
+    FrozenRule::new(Structure::Shared(rule), provenance)
+}
+
+fn number(object: &Value, field: &str) -> f64 {
+    object[field]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{field} is no number in {object}"))
+}
+
+// ---- happy paths ----
+
+#[test]
+fn help_of_every_verb_has_examples() {
+    let desk = Desk::new();
+    let mut verbs = vec![
+        "export", "import", "run", "eval", "tune", "optimum", "graph", "data", "audit",
+    ];
+    if cfg!(feature = "train") {
+        verbs.extend(["demo", "train"]);
+    }
+    for verb in verbs {
+        let output = desk.succeeds(&[verb, "--help"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("Example"), "{verb}: {text}");
+        assert!(text.contains(&format!("  starling {verb} ")), "{verb}");
+        assert!(text.contains("--json"), "{verb}");
+    }
+}
+
+#[test]
+fn graph_describes_and_draws_every_family() {
+    let desk = Desk::new();
+    desk.write("edges.txt", "0 1\n1 2 # a comment\n\n2 0\n2 3\n");
+    for graph in GRAPHS.into_iter().chain(["EdgeList(\"edges.txt\")"]) {
+        let objects = desk.json(&["graph", graph, "--svg", "graph.svg"]);
+        assert_eq!(objects.len(), 4, "one object per mixing matrix");
+        for object in &objects {
+            let fields = [
+                "agents",
+                "edges",
+                "diameter",
+                "mixing",
+                "lambda_2",
+                "spectral_gap",
+            ];
+            has_fields(object, &fields);
+            has_fields(object, &["degree_min", "degree_max", "rounds_per_digit"]);
+            assert_eq!(object["graph"], graph);
+        }
+        assert!(desk.read("graph.svg").starts_with("<svg"));
+    }
+    let objects = desk.json(&["graph", "Ring(5)", "--mixing", "Laplacian"]);
+    assert_eq!(objects.len(), 1);
+    assert_eq!(objects[0]["mixing"], "Laplacian");
+}
+
+#[test]
+fn run_takes_every_algorithm_bare_and_with_options() {
+    let desk = Desk::new();
+    for algorithm in [
+        "ProxDgd",
+        "PgExtra",
+        "Nids",
+        "ProxEd",
+        "ProxAtc",
+        "SemiAtc",
+        "Diging",
+        "Dlm",
+        "Dapg",
+        "Odapg",
+        "Constants",
+        "ProxEd(step: 0.03)",
+        "ProxEd(step: 0.03, mixing: Metropolis)",
+        "Nids(step: 0.5)",
+        "Dlm(penalty: 0.9)",
+        "Dapg(a: 0.2, mixings: 2)",
+        "Odapg(tau: 0.2)",
+        "Constants(primal: 1.2, momentum: 0.2)",
+    ] {
+        let objects = desk.json(&run(algorithm, LASSO, "Ring(5)"));
+        assert_eq!(objects.len(), 1);
+        let object = &objects[0];
+        has_fields(object, &RUN);
+        assert_eq!(object["algorithm"], algorithm);
+        assert_eq!(object["problem"], LASSO);
+        assert_eq!(object["graph"], "Ring(5)");
+        let origin = match algorithm.contains("step") || algorithm.contains("primal") {
+            true => "given",
+            false if algorithm == "Constants" => "default",
+            false => "theory",
+        };
+        assert_eq!(object["step_origin"], origin, "{algorithm}");
+        assert!(object["rounds_to"].is_object());
+        // A round is one vector each way; FastMix and tracking make more of them.
+        let per_iteration = number(object, "rounds") / number(object, "iterations");
+        let expected = match object["name"].as_str().unwrap() {
+            "Dapg" if algorithm.contains("mixings") => 6.0,
+            "Dapg" => 3.0,
+            "ProxAtc" => 2.0,
+            "ProxEd" | "Constants" | "ProxDgd" | "PgExtra" => 1.0,
+            _ => per_iteration,
+        };
+        assert_eq!(per_iteration, expected, "{algorithm}");
+    }
+}
+
+#[test]
+fn arguments_come_from_files_too() {
+    let desk = Desk::new();
+    desk.write("algorithm.ron", "ProxEd(step: 0.03) // a comment\n");
+    desk.write("problem.ron", "Lasso(\n  dimension: 10,\n  rows: 6,\n)\n");
+    desk.write("graph.ron", "Ring(5)\n");
+    let typed = desk.json(&run("ProxEd(step: 0.03)", LASSO, "Ring(5)"));
+    let read = desk.json(&run("@algorithm.ron", "@problem.ron", "@graph.ron"));
+    for field in RUN.iter().filter(|f| **f != "seconds") {
+        assert_eq!(typed[0][field], read[0][field], "{field}");
+    }
+}
+
+#[test]
+fn run_writes_its_folder_and_logs_to_standard_error_only() {
+    let desk = Desk::new();
+    let arguments = [run("ProxEd", LASSO, "Ring(5)"), vec!["--out", "a/b"]].concat();
+    let output = desk.succeeds(&[arguments.as_slice(), &["--json"]].concat());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("written to")
+    );
+    assert_eq!(
+        desk.files("a"),
+        [
+            "a/b/gap.png",
+            "a/b/gap.svg",
+            "a/b/result.json",
+            "a/b/trace.csv"
+        ]
+    );
+    let result: Value = serde_json::from_str(&desk.read("a/b/result.json")).unwrap();
+    has_fields(&result, &RUN);
+    // The start and 50 iterations.
+    assert_eq!(desk.read("a/b/trace.csv").lines().count(), 52);
+}
+
+#[test]
+fn data_describes_and_verifies_the_shipped_sets() {
+    let desk = Desk::new();
+    let sets = desk.json(&["data", "--verify", &repository("datasets")]);
+    let names: Vec<_> = sets.iter().filter_map(|s| s["name"].as_str()).collect();
+    for name in [
+        "diabetes",
+        "breast_cancer",
+        "ionosphere",
+        "sonar",
+        "spambase",
+        "digits",
+    ] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let set = &desk.json(&["data", &repository("datasets/ionosphere.libsvm.gz")])[0];
+    assert_eq!(
+        (&set["rows"], &set["target_values"]),
+        (&351.into(), &2.into())
+    );
+}
+
+#[test]
+fn optimum_is_certified() {
+    let desk = Desk::new();
+    let data = |name: &str, more: &str| {
+        format!(
+            "Data(path: {:?}, {more})",
+            repository(&format!("datasets/{name}.libsvm.gz"))
+        )
+    };
+    for problem in [
+        LASSO.to_string(),
+        "Logistic(dimension: 10, rows: 12, l1: 0.01)".into(),
+        "Lasso(dimension: 10, rows: 6, l1: 0.1, l2: 0.1, box: (-1, 1))".into(),
+        data("diabetes", "loss: LeastSquares, l1: 1"),
+        data("ionosphere", "loss: Logistic, l1: 0.01, split: Sorted"),
+        data("digits", "loss: Logistic, l2: 0.1, positive: 3"),
+    ] {
+        let object = &desk.json(&["optimum", "--problem", &problem])[0];
+        has_fields(object, &["objective", "certificate", "solver", "nonzeros"]);
+        let (value, certificate) = (number(object, "objective"), number(object, "certificate"));
+        assert!((0.0..=1e-9 * value).contains(&certificate), "{object}");
+    }
+    // From the cache it is the same, bit for bit.
+    let arguments = ["optimum", "--problem", LASSO, "--agents", "4"];
+    assert_eq!(desk.json(&arguments), desk.json(&arguments));
+}
+
+#[test]
+fn tune_finds_a_step() {
+    let desk = Desk::new();
+    let arguments = [
+        "tune",
+        "--algorithms",
+        "ProxEd,Dlm",
+        "--problem",
+        LASSO,
+        "--graph",
+        "Ring(4)",
+        "--rounds",
+        "300",
+        "--problems",
+        "1",
+    ];
+    let objects = desk.json(&arguments);
+    assert_eq!(objects.len(), 2);
+    for object in &objects {
+        has_fields(object, &["algorithm", "rounds", "on_grid_edge"]);
+    }
+}
+
+#[test]
+fn eval_writes_table_json_plots_and_a_page() {
+    let desk = Desk::new();
+    shared().write(&desk.path("learned/rule.ron")).unwrap();
+    let arguments = [
+        "eval",
+        "--rules",
+        "learned/rule.ron",
+        "--problem",
+        LASSO,
+        "--graph",
+        "Ring(4)",
+        "--steps",
+        "200",
+        "--trials",
+        "2",
+        "--tuning-problems",
+        "1",
+        "--baselines",
+        "ProxEd,Constants",
+        "--out",
+        "report",
+    ];
+    let objects = desk.json(&arguments);
+    assert_eq!(objects.len(), 3);
+    for object in &objects {
+        has_fields(object, &RUN);
+        assert_eq!(object["trials"], 2);
+    }
+    let plots = [
+        "consensus-rounds",
+        "gap-floats",
+        "gap-rounds",
+        "gap-seconds",
+    ];
+    let mut expected = vec!["index.html".to_string(), "results.json".into()];
+    expected.extend(["table.csv".into(), "table.md".into()]);
+    for plot in plots {
+        assert!(desk.read(&format!("report/{plot}.svg")).starts_with("<svg"));
+        assert!(
+            desk.bytes(&format!("report/{plot}.png"))
+                .starts_with(b"\x89PNG")
+        );
+        expected.extend([format!("{plot}.png"), format!("{plot}.svg")]);
+    }
+    expected.sort();
+    let expected: Vec<_> = expected.iter().map(|f| format!("report/{f}")).collect();
+    assert_eq!(desk.files("report"), expected);
+    let results: Vec<Value> = serde_json::from_str(&desk.read("report/results.json")).unwrap();
+    assert_eq!(results, objects);
+    assert!(desk.read("report/table.md").contains("learned"));
+
+    // Self-contained: nothing to fetch. An SVG's namespace is a name, not a link.
+    let page = desk.read("report/index.html");
+    let links = page.replace("http://www.w3.org/2000/svg", "");
+    for link in ["http:", "https:", "src=", "<link", "@import", "url("] {
+        assert!(!links.contains(link), "{link} in the page");
+    }
+    assert_eq!(
+        page.matches("<svg").count(),
+        plots.len() + 1,
+        "plots and graph"
+    );
+}
+
+#[test]
+fn eval_takes_steps_from_theory_and_real_data() {
+    let desk = Desk::new();
+    let problem = format!(
+        "Data(path: {:?}, loss: Logistic, l1: 0.01)",
+        repository("datasets/ionosphere.libsvm.gz")
+    );
+    let arguments = [
+        "eval",
+        "--problem",
+        &problem,
+        "--graph",
+        "Ring(10)",
+        "--steps",
+        "60",
+        "--tuning-problems",
+        "0",
+    ];
+    // All of them are the ten methods and `Constants`.
+    let objects = desk.json(&arguments);
+    assert_eq!(objects.len(), 11);
+    assert!(objects.iter().all(|o| o["step_origin"] != "tuned"));
+    assert!(desk.path("eval/index.html").is_file());
+}
+
+#[test]
+fn published_weights_run_on_their_graph_only() {
+    let desk = Desk::new();
+    let weights = repository("tests/fixtures/reference/milodo_lasso_ring5.safetensors");
+    let object = &desk.json(&["import", &weights, "-o", "models/published/rule.ron"])[0];
+    assert_eq!(object["structure"], "milodo");
+    let rule = "Rule(\"models/published/rule.ron\")";
+    let object = &desk.json(&run(rule, LASSO, "Ring(5)"))[0];
+    assert_eq!(object["name"], "published");
+    // It exchanges z and S.
+    assert_eq!(number(object, "rounds"), 2.0 * number(object, "iterations"));
+    desk.refuses(
+        &run(rule, LASSO, "Ring(6)"),
+        &[
+            "models/published/rule.ron",
+            "tied to the graph",
+            "5 agents",
+            "Ring(6)",
+        ],
+    );
+}
+
+#[test]
+fn audit_prints_figures() {
+    let desk = Desk::new();
+    shared().write(&desk.path("rule.ron")).unwrap();
+    let object = &desk.json(&["audit", "rule.ron", "--steps", "20000", "--trials", "3"])[0];
+    assert_eq!(object["passed"], true, "{object}");
+    for finding in object["findings"].as_array().unwrap() {
+        has_fields(finding, &["check", "figure", "limit", "passed", "how"]);
+    }
+}
+
+/// One file, any connected graph, any number of agents, any dimension.
+#[test]
+fn a_shared_rule_runs_unchanged_everywhere() {
+    let desk = Desk::new();
+    let rule = shared();
+    rule.write(&desk.path("rule.ron")).unwrap();
+    let text = desk.read("rule.ron");
+    for graph in [
+        "Ring(10)",
+        "Star(8)",
+        "ErdosRenyi(agents: 30, probability: 0.2)",
+        "Exponential(16)",
+        "Path(5)",
+    ] {
+        for dimension in [20, 300, 3000] {
+            let problem = format!("Lasso(dimension: {dimension}, rows: 10)");
+            let object = &desk.json(&run("Rule(\"rule.ron\")", &problem, graph))[0];
+            assert_ne!(object["status"], "Diverged", "{object}");
+            assert!(number(object, "gap") < 10.0, "{object}");
+            assert!(number(object, "dual_drift") < 1e-9, "{object}");
+            assert_eq!(object["rounds"], 50, "one exchange per step");
+        }
+    }
+    assert_eq!(desk.read("rule.ron"), text);
+}
+
+/// The envelope is part of the file: a run that leaves it is warned of, on standard error.
+#[test]
+fn leaving_the_trained_envelope_is_warned_of() {
+    let desk = Desk::new();
+    shared().write(&desk.path("rule.ron")).unwrap();
+    let warned = |graph| {
+        let output = desk.succeeds(&run("Rule(\"rule.ron\")", LASSO, graph));
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("trained on 10 to 10")
+    };
+    assert!(warned("Ring(4)"));
+    assert!(!warned("Ring(10)"));
+}
+
+#[test]
+fn threads_change_nothing() {
+    let desk = Desk::new();
+    shared().write(&desk.path("rule.ron")).unwrap();
+    // The second is large enough for fields to be split over threads.
+    for (problem, steps) in [
+        ("Lasso(dimension: 300, rows: 10, l1: 0.1)", "3000"),
+        ("Lasso(dimension: 1500, rows: 10, l1: 0.1)", "300"),
+    ] {
+        for algorithm in ["Constants", "ProxEd", "Rule(\"rule.ron\")"] {
+            let with = |threads| {
+                let mut arguments = run(algorithm, problem, "Ring(10)");
+                *arguments.last_mut().unwrap() = steps;
+                arguments.extend(["--threads", threads, "--no-cache"]);
+                let mut object = desk.json(&arguments).remove(0);
+                object.as_object_mut().unwrap().remove("seconds");
+                object
+            };
+            let one = with("1");
+            assert_eq!(one, with("2"));
+            assert_eq!(one["iterations"].to_string(), steps);
+        }
+    }
+}
+
+/// The first Ctrl-C ends the run in order: what there is is reported.
+#[test]
+fn an_interrupted_run_reports_what_there_is() {
+    let desk = Desk::new();
+    let mut arguments = run("ProxEd", LASSO, "Ring(5)");
+    *arguments.last_mut().unwrap() = "100000000000";
+    arguments.extend(["--out", "run", "--json"]);
+    let mut command = desk.typed(&arguments);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = child.spawn().unwrap();
+    // Once F* is cached the run begins.
+    while std::fs::read_dir(desk.path("cache/optimum")).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    command::interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["status"], "Interrupted");
+    has_fields(&object, &RUN);
+    assert_eq!(desk.files("run").len(), 4);
+}
+
+/// `starling … | head -1`, and even `2>&1 | true`.
+#[test]
+fn closed_pipes_are_no_panic() {
+    let desk = Desk::new();
+    let datasets = repository("datasets");
+    for arguments in [
+        vec!["data", "--verify", &datasets],
+        vec!["graph", "Ring(10)"],
+        vec!["graph", "Ring(", "--verbose"],
+        vec!["--help"],
+    ] {
+        let mut command = desk.typed(&arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        drop(child.stdout.take());
+        let bad = arguments.contains(&"Ring(");
+        if bad {
+            drop(child.stderr.take());
+        }
+        let output = child.wait_with_output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+        let code = if bad { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    }
+}
+
+// ---- bad input ----
+
+#[test]
+fn malformed_ron_is_refused_with_line_and_column() {
+    let desk = Desk::new();
+    desk.write("graph.ron", "// a ring\nRing(ten)\n");
+    desk.write(
+        "problem.ron",
+        "Lasso(\n  dimension: 10,\n  rows: 6,\n  l1 0.1,\n)\n",
+    );
+    desk.write("algorithm.ron", "ProxEd(\n  stepp: 0.1,\n)\n");
+    let names = "expected one of";
+    desk.refuses(&["graph", "Ring(10"], &["1:6", "closing `)`", names]);
+    desk.refuses(
+        &["graph", "Circle(10)"],
+        &["1:1", "`Circle`", names, "Ring(10)"],
+    );
+    desk.refuses(&["graph", "Ring(-1)"], &["1:7", "out of bounds"]);
+    desk.refuses(&["graph", ""], &["1:1", names]);
+    desk.refuses(
+        &["graph", "Ring(5)", "--mixing", "Lazy"],
+        &["--mixing:1:1", "LazyMetropolis"],
+    );
+    desk.refuses(&["graph", "@graph.ron"], &["graph.ron:2:6", "Ring(ten)"]);
+    desk.refuses(
+        &run("ProxEd", "@problem.ron", "Ring(4)"),
+        &["problem.ron:4:", "l1 0.1"],
+    );
+    desk.refuses(
+        &run("@algorithm.ron", LASSO, "Ring(4)"),
+        &["algorithm.ron:2:", "stepp", "step"],
+    );
+    desk.refuses(
+        &run("ProxEd(step: 0.1", LASSO, "Ring(4)"),
+        &["--algorithm:1:14", names],
+    );
+    desk.refuses(
+        &run("Sgd", LASSO, "Ring(4)"),
+        &["--algorithm:1:1", "`Sgd`", "ProxEd"],
+    );
+    desk.refuses(
+        &run("Rule", LASSO, "Ring(4)"),
+        &["--algorithm:1:", "Rule(\"file\")"],
+    );
+    desk.refuses(
+        &run("ProxEd", "Lasso(dimension: 10)", "Ring(4)"),
+        &["--problem:1:", "rows"],
+    );
+    desk.refuses(
+        &run("ProxEd", "Lasso(dimension: 10, rows: 6, l3: 1)", "Ring(4)"),
+        &["--problem:1:", "l3"],
+    );
+    // Deep nesting is not followed to the end of the stack.
+    desk.write("deep.ron", "Ring(".repeat(1_000_000));
+    desk.refuses(&["graph", "@deep.ron"], &["deep.ron:1:"]);
+    desk.write("deep.ron", "[".repeat(1_000_000));
+    desk.refuses(&["graph", "@deep.ron"], &["deep.ron:1:"]);
+}
+
+#[test]
+fn bad_data_are_refused_with_their_place() {
+    let desk = Desk::new();
+    desk.write("nan.csv", "a,b,target\n1,2,1\n3,NaN,-1\n");
+    desk.write("ragged.csv", "1,2,1\n3,4,-1\n5,6,7,1\n");
+    desk.write("three.csv", "1,2,0\n3,4,1\n5,6,2\n");
+    desk.write("wide.libsvm", "1 1:2\n-1 99999999999:1\n");
+    desk.write("empty.csv", "");
+    desk.write("data.parquet", "1,2,1\n");
+    desk.write(
+        "cut.csv.gz",
+        &std::fs::read(repository("datasets/sonar.libsvm.gz")).unwrap()[..900],
+    );
+    desk.write("latin.csv", b"1,2,1\n\xe9,2,1\n");
+    let digits = format!(
+        "Data(path: {:?}, loss: Logistic)",
+        repository("datasets/digits.libsvm.gz")
+    );
+    let data = |file: &str| format!("Data(path: {file:?}, loss: Logistic, l1: 0.01)");
+    for (problem, words) in [
+        (
+            data("nan.csv"),
+            &["nan.csv, line 3, column 2", "NaN", "finite"][..],
+        ),
+        (
+            data("ragged.csv"),
+            &["ragged.csv, line 3", "4 columns", "expected 3"],
+        ),
+        (data("three.csv"), &["3 classes (0, 1, 2)", "exactly two"]),
+        (digits, &["10 classes", "exactly two"]),
+        (
+            data("wide.libsvm"),
+            &["wide.libsvm", "99999999999 columns", "at most"],
+        ),
+        (data("empty.csv"), &["empty.csv", "no rows"]),
+        (data("data.parquet"), &["data.parquet", ".csv"]),
+        (data("cut.csv.gz"), &["cut.csv.gz", "truncated"]),
+        (data("latin.csv"), &["latin.csv, line 2", "UTF-8"]),
+        (data("none.csv"), &["none.csv", "No such file"]),
+        (data("."), &["cannot be read"]),
+    ] {
+        desk.refuses(&run("ProxEd", &problem, "Ring(3)"), words);
+        desk.refuses(&["optimum", "--problem", &problem], words);
+    }
+    for file in ["nan.csv", "ragged.csv", "none.csv"] {
+        desk.refuses(&["data", file], &[file]);
+    }
+    desk.write("two.csv", "1,2,0\n3,4,1\n");
+    desk.refuses(
+        &run("ProxEd", &data("two.csv"), "Ring(3)"),
+        &["2 rows over 3 agents"],
+    );
+    let other = "Data(path: \"two.csv\", loss: Logistic, positive: 7)";
+    desk.refuses(
+        &["optimum", "--problem", other],
+        &["positive is 7", "two.csv"],
+    );
+    desk.refuses(
+        &["data", "--verify", "."],
+        &["manifest.ron", "No such file"],
+    );
+    desk.write("manifest.ron", "[\n  (name: 3),\n]");
+    desk.refuses(&["data", "--verify", "."], &["manifest.ron:2:"]);
+    desk.refuses(&["data"], &["required", "<FILE>"]);
+}
+
+#[test]
+fn bad_graphs_are_refused() {
+    let desk = Desk::new();
+    desk.write("apart.txt", "0 1\n2 3\n");
+    desk.write("loop.txt", "0 1\n1 1\n");
+    desk.write("words.txt", "0 1\none two\n");
+    desk.write("gap.txt", "0 1\n0 18446744073709551615\n");
+    desk.write("empty.txt", "# nothing\n");
+    for (graph, words) in [
+        (
+            "EdgeList(\"apart.txt\")",
+            &["disconnected", "2 components", "agent 2"][..],
+        ),
+        (
+            "EdgeList(\"loop.txt\")",
+            &["loop.txt:2", "two different agents"],
+        ),
+        ("EdgeList(\"words.txt\")", &["words.txt:2", "one two"]),
+        ("EdgeList(\"gap.txt\")", &["at most 1000000"]),
+        ("EdgeList(\"empty.txt\")", &["empty.txt", "no edge"]),
+        ("EdgeList(\"none.txt\")", &["none.txt", "No such file"]),
+        ("@none.ron", &["none.ron", "No such file"]),
+        ("Ring(0)", &["Ring(0) has no agents"]),
+        ("Grid(rows: 0, columns: 4)", &["rows is 0"]),
+        ("Complete(18446744073709551615)", &["edges", "at most"]),
+        ("Path(18446744073709551615)", &["at most"]),
+        ("Torus(rows: 4294967296, columns: 4294967296)", &["at most"]),
+        (
+            "ErdosRenyi(agents: 25, probability: NaN)",
+            &["probability is NaN"],
+        ),
+        (
+            "ErdosRenyi(agents: 25, probability: 0.001)",
+            &["none of 100 random draws"],
+        ),
+        (
+            "RandomRegular(agents: 5, degree: 3)",
+            &["degree is 3", "even"],
+        ),
+        (
+            "SmallWorld(agents: 20, neighbors: 3, rewiring: 0.1)",
+            &["neighbors is 3"],
+        ),
+        ("Tree(agents: 5, branching: 0)", &["branching is 0"]),
+    ] {
+        desk.refuses(&["graph", graph, "--svg", "graph.svg"], words);
+        desk.refuses(&run("ProxEd", LASSO, graph), words);
+    }
+}
+
+#[test]
+fn bad_problems_are_refused() {
+    let desk = Desk::new();
+    for (options, words) in [
+        ("dimension: 0, rows: 6", &["dimension is 0"][..]),
+        ("dimension: 10, rows: 0", &["rows is 0"]),
+        ("dimension: 10, rows: 6, l1: -0.1", &["l1 is -0.1"]),
+        ("dimension: 10, rows: 6, l1: NaN", &["l1 is NaN"]),
+        ("dimension: 10, rows: 6, l2: inf", &["l2 is inf"]),
+        ("dimension: 10, rows: 6, box: (1, -1)", &["box is (1, -1)"]),
+        ("dimension: 10, rows: 6, noise: NaN", &["noise is NaN"]),
+        (
+            "dimension: 10, rows: 6, sparsity: 1.5",
+            &["sparsity is 1.5"],
+        ),
+        (
+            "dimension: 10, rows: 6, heterogeneity: -1",
+            &["heterogeneity is -1"],
+        ),
+        (
+            "dimension: 10, rows: 6, heterogeneity: 1e300",
+            &["finite numbers"],
+        ),
+        (
+            "dimension: 18446744073709551615, rows: 10",
+            &["at most 268435456 numbers"],
+        ),
+        (
+            "dimension: 1000000, rows: 1000000",
+            &["at most 268435456 numbers"],
+        ),
+    ] {
+        for family in ["Lasso", "Logistic"] {
+            let problem = format!("{family}({options})");
+            desk.refuses(&run("ProxEd", &problem, "Ring(4)"), words);
+            desk.refuses(&["optimum", "--problem", &problem], words);
+        }
+    }
+    // Logistic regression on separable data without a regularizer has no minimiser.
+    let separable = "Logistic(dimension: 10, rows: 6, l1: 0)";
+    desk.refuses(&["optimum", "--problem", separable], &["no minimiser"]);
+    let agents = ["optimum", "--problem", LASSO, "--agents", "4294967295"];
+    desk.refuses(&agents, &["4294967295", "1..=1000000"]);
+    // Few agents, many edges.
+    desk.refuses(
+        &run(
+            "ProxEd",
+            "Lasso(dimension: 60000, rows: 1)",
+            "Complete(400)",
+        ),
+        &["79800 edges", "at most 268435456"],
+    );
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let desk = Desk::new();
+    for (algorithm, words) in [
+        ("ProxEd(step: -1)", &["ProxEd: step is -1", "> 0"][..]),
+        ("ProxEd(step: 0)", &["step is 0"]),
+        ("ProxEd(step: NaN)", &["step is NaN"]),
+        ("Nids(step: inf)", &["step is inf"]),
+        ("Dapg(a: 2)", &["a is 2", "(0, 1]"]),
+        ("Dapg(mixings: 0)", &["mixings is 0"]),
+        (
+            "Dapg(mixings: 18446744073709551615)",
+            &["mixings is", "1 to 1000"],
+        ),
+        ("Odapg(tau: 0)", &["tau is 0"]),
+        ("Dlm(penalty: -1)", &["penalty is -1"]),
+        ("Constants(primal: NaN)", &["primal is NaN"]),
+        ("Constants(memory: 1)", &["memory is 1"]),
+        ("Rule(\"none.ron\")", &["none.ron", "No such file"]),
+    ] {
+        desk.refuses(&run(algorithm, LASSO, "Ring(4)"), words);
+    }
+    let with = |more: &[&'static str]| [run("ProxEd", LASSO, "Ring(4)"), more.to_vec()].concat();
+    desk.refuses(&with(&["--threads", "0"]), &["'0'", "--threads"]);
+    desk.refuses(&with(&["--until", "NaN"]), &["--until is NaN"]);
+    desk.refuses(&with(&["--seed", "one"]), &["--seed"]);
+    let mut none = run("ProxEd", LASSO, "Ring(4)");
+    *none.last_mut().unwrap() = "0";
+    desk.refuses(&none, &["'0'", "--steps"]);
+    let eval = |more: &[&'static str]| {
+        let arguments = ["eval", "--problem", LASSO, "--graph", "Ring(4)"];
+        [&arguments, more].concat()
+    };
+    desk.refuses(
+        &eval(&["--baselines", "none"]),
+        &["at least one rule or baseline"],
+    );
+    desk.refuses(
+        &eval(&["--baselines", "Sgd"]),
+        &["--baselines:1:1", "`Sgd`"],
+    );
+    desk.refuses(
+        &eval(&["--baselines", "Rule(\"a\")"]),
+        &["a rule has no step to tune"],
+    );
+    desk.refuses(&eval(&["--tuning-target", "0"]), &["--tuning-target is 0"]);
+    desk.refuses(&eval(&["--trials", "0"]), &["'0'", "--trials"]);
+    let tune = [
+        "tune",
+        "--problem",
+        LASSO,
+        "--graph",
+        "Ring(4)",
+        "--algorithms",
+        "none",
+    ];
+    desk.refuses(&tune, &["at least one"]);
+    desk.refuses(&["audit", "none.ron"], &["none.ron", "No such file"]);
+    desk.refuses(&["frobnicate"], &["frobnicate"]);
+}
+
+#[test]
+fn bad_rule_files_are_refused() {
+    let desk = Desk::new();
+    shared().write(&desk.path("good.ron")).unwrap();
+    let text = desk.read("good.ron");
+    let inputs = format!("inputs: {NODE_FEATURES}");
+    for (name, content, words) in [
+        (
+            "cut.ron",
+            text[..text.len() / 2].to_string(),
+            &["cut.ron:", "not a rule file"][..],
+        ),
+        ("empty.ron", String::new(), &["empty.ron:1:1"]),
+        (
+            "new.ron",
+            text.replace("format: 1", "format: 99"),
+            &["format 99 is unknown", "reads format 1"],
+        ),
+        (
+            "nan.ron",
+            text.replace(
+                "primal: 1.4,\n            momentum",
+                "primal: NaN,\n            momentum",
+            ),
+            &["nan.ron", "NaN"],
+        ),
+        (
+            "shape.ron",
+            text.replacen(&inputs, "inputs: 3", 1),
+            &["shape.ron", "3 inputs", "expected"],
+        ),
+        ("other.ron", "Ring(10)".into(), &["other.ron:1:1"]),
+    ] {
+        assert_ne!(content, text, "{name} is really bad");
+        desk.write(name, content);
+        let rule = format!("Rule({name:?})");
+        desk.refuses(&run(&rule, LASSO, "Ring(4)"), words);
+        desk.refuses(&["audit", name], words);
+        let eval = [
+            "eval",
+            "--rules",
+            name,
+            "--problem",
+            LASSO,
+            "--graph",
+            "Ring(4)",
+            "--baselines",
+            "none",
+        ];
+        desk.refuses(&eval, words);
+    }
+    desk.refuses(&["export", ".", "-o", "rule.ron"], &["no best.ron"]);
+    desk.refuses(
+        &["export", "none", "-o", "rule.ron"],
+        &["none", "no best.ron"],
+    );
+    desk.write("checkpoint/best.ron", &text[..99]);
+    desk.refuses(
+        &["export", "checkpoint", "-o", "rule.ron"],
+        &["best.ron:", "not a rule file"],
+    );
+
+    let weights = std::fs::read(repository(
+        "tests/fixtures/reference/milodo_lasso_ring5.safetensors",
+    ))
+    .unwrap();
+    desk.write("cut.safetensors", &weights[..weights.len() / 2]);
+    desk.write("text.safetensors", "no weights, only words");
+    desk.refuses(
+        &["import", "cut.safetensors", "-o", "rule.ron"],
+        &["cut.safetensors", "truncated"],
+    );
+    desk.refuses(
+        &["import", "text.safetensors", "-o", "rule.ron"],
+        &["text.safetensors", "not a safetensors file"],
+    );
+    desk.refuses(
+        &["import", "none.safetensors", "-o", "rule.ron"],
+        &["none.safetensors", "No such file"],
+    );
+}
+
+/// Below a regular file nothing can be written, not even by root.
+#[test]
+fn unwritable_folders_are_refused() {
+    let desk = Desk::new();
+    desk.write("file", "kept");
+    shared().write(&desk.path("checkpoint/best.ron")).unwrap();
+    let weights = repository("tests/fixtures/reference/milodo_lasso_ring5.safetensors");
+    let words = ["cannot write", "file/below"];
+    desk.refuses(
+        &[run("ProxEd", LASSO, "Ring(4)"), vec!["--out", "file/below"]].concat(),
+        &words,
+    );
+    desk.refuses(
+        &["export", "checkpoint", "-o", "file/below/rule.ron"],
+        &words,
+    );
+    desk.refuses(&["import", &weights, "-o", "file/below/rule.ron"], &words);
+    let eval = [
+        "eval",
+        "--problem",
+        LASSO,
+        "--graph",
+        "Ring(4)",
+        "--out",
+        "file/below",
+    ];
+    desk.refuses(&eval, &words);
+    // Found out before the work, not after it.
+    let long = ["--steps", "1000000000000"];
+    desk.refuses(&[&eval[..], &long[..]].concat(), &words);
+    let output = desk
+        .typed(&["graph", "Ring(4)", "--svg", "file/below/graph.svg"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(words[0]));
+    if cfg!(feature = "train") {
+        desk.write("recipe.ron", "(rule: Shared(hidden: []), graphs: [Ring(3)], problems: [Lasso(dimension: 4, rows: 3)],
+            stages: [(learning_rate: 1e-3, truncation: 2, horizon: 2, batch: 1, batches: 1)])");
+        let device = ["--device", "cpu"];
+        desk.refuses(
+            &[
+                &["train", "recipe.ron", "--out", "file/below"][..],
+                &device[..],
+            ]
+            .concat(),
+            &words,
+        );
+        desk.refuses(
+            &[&["demo", "--out", "file/below"][..], &device[..]].concat(),
+            &words,
+        );
+    }
+    assert_eq!(desk.read("file"), "kept");
+}
