@@ -20,10 +20,6 @@ mod tune;
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// Exit code of bad input.
 const BAD_INPUT: u8 = 2;
@@ -96,24 +92,15 @@ struct Context {
 /// Parses, runs, and turns the result into an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (own, others) = match cli.verbose {
-        0 => (LevelFilter::INFO, LevelFilter::WARN),
-        1 => (LevelFilter::DEBUG, LevelFilter::WARN),
-        _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
-    };
-    let lines = tracing_subscriber::fmt::layer()
+    let level = ["starling=info", "starling=debug", "debug"][usize::from(cli.verbose.min(2))];
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(output::log_writer)
         .without_time()
-        .with_target(false);
-    tracing_subscriber::registry()
-        .with(
-            lines.with_filter(
-                Targets::new()
-                    .with_default(others)
-                    .with_target("starling", own),
-            ),
-        )
+        .with_target(false)
         .init();
     if let Some(threads) = cli.threads
         && let Err(error) = rayon::ThreadPoolBuilder::new()
