@@ -152,6 +152,16 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
     }
 }
 
+/// What becomes of training after a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    /// Stopped at the end of the batch: it counts.
+    Stop,
+    /// Stopped in the middle of the batch: it is dropped whole.
+    Drop,
+}
+
 struct Trainer<'a, M: RuleModule> {
     recipe: &'a Recipe,
     settings: Settings<'a>,
@@ -229,10 +239,14 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                 self.moments.clone(),
                 self.position.clone(),
             );
-            if !self.batch(stage_index, &stage, total)? {
+            let flow = self.batch(stage_index, &stage, total)?;
+            if flow == Flow::Drop {
                 (self.values, self.moments, self.position) = before;
+            }
+            if flow != Flow::GoOn {
                 self.save()?;
-                return Ok(self.outcome(false));
+                let finished = self.position.batches == total;
+                return Ok(self.outcome(finished));
             }
             if saved.elapsed() > SAVE_EVERY {
                 self.save()?;
@@ -243,8 +257,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         Ok(self.outcome(true))
     }
 
-    /// One batch: fresh problems, unrolled window by window. `false` when the observer stopped it.
-    fn batch(&mut self, stage_index: usize, stage: &Stage, total: u64) -> Result<bool, TrainError> {
+    /// One batch: fresh problems, unrolled window by window.
+    fn batch(&mut self, stage_index: usize, stage: &Stage, total: u64) -> Result<Flow, TrainError> {
         let number = self.position.batches;
         let (graph, chunks) = self.draw(number, stage)?;
         let numbers = graph.agents()
@@ -304,13 +318,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                 best: self.position.best_score,
             };
             let go_on = (self.settings.observe)(&progress);
-            if !go_on && !last_window {
-                return Ok(false);
-            }
             if !go_on {
-                // The batch is finished: keep it.
-                self.save()?;
-                return Ok(self.position.batches == total);
+                return Ok(if last_window { Flow::Stop } else { Flow::Drop });
             }
             // The states of a diverged unroll are of no use to the windows after it.
             if !window.last_gap.is_finite() {
@@ -320,7 +329,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                 break;
             }
         }
-        Ok(true)
+        Ok(Flow::GoOn)
     }
 
     /// The graph and the problems of batch `number`, in chunks.
