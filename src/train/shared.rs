@@ -483,7 +483,7 @@ impl SharedState {
     }
 }
 
-/// The number of node features that differ between coordinates and the number that do not add up.
+/// Features that differ between coordinates and those that do not make up the whole set.
 const _: () = assert!(
     NODE_ROW_FEATURES + 8 == rule::features::NODE_FEATURES
         && EDGE_ROW_FEATURES + 4 == EDGE_FEATURES

@@ -464,7 +464,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
     }
 }
 
-/// Mean of `log₁₀` gap at a half, one and… the whole horizon; a diverged run counts as [`DIVERGED`].
+/// Mean of `log₁₀` gap at a quarter, a half and the whole of the horizon; a diverged run counts as [`DIVERGED`].
 fn score(
     structure: &Structure,
     graph: &Graph,
