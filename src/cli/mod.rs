@@ -20,6 +20,8 @@ mod tune;
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// Exit code of bad input.
 const BAD_INPUT: u8 = 2;
@@ -93,14 +95,17 @@ struct Context {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = ["starling=info", "starling=debug", "debug"][usize::from(cli.verbose.min(2))];
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter: Targets = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|directives| directives.parse().ok())
+        .unwrap_or_else(|| level.parse().unwrap_or_default());
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(output::log_writer)
         .without_time()
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
         .init();
     if let Some(threads) = cli.threads
         && let Err(error) = rayon::ThreadPoolBuilder::new()

@@ -4,7 +4,7 @@
 //! take a dense eigensolver. Large ones take Lanczos without reorthogonalisation (Paige 1980: rounding
 //! duplicates converged eigenvalues, but does not move the extreme ones), so memory stays linear in the graph.
 
-use faer::{Mat, Side};
+use nalgebra::DMatrix;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::{Graph, GraphError};
@@ -66,25 +66,23 @@ pub(super) fn extremes(graph: &Graph, weights: &[f64]) -> Result<(f64, f64), Gra
     if graph.agents() == 1 {
         return Ok((1.0, 1.0));
     }
-    if graph.agents() <= DENSE_AGENTS
-        && let Some(extremes) = dense(graph, weights)
-    {
-        return Ok(extremes);
+    if graph.agents() <= DENSE_AGENTS {
+        return Ok(dense(graph, weights));
     }
     lanczos(graph, weights)
 }
 
-/// `None` when the dense solver does not converge.
-fn dense(graph: &Graph, weights: &[f64]) -> Option<(f64, f64)> {
-    let mut laplacian = Mat::<f64>::zeros(graph.agents(), graph.agents());
+fn dense(graph: &Graph, weights: &[f64]) -> (f64, f64) {
+    let mut laplacian = DMatrix::<f64>::zeros(graph.agents(), graph.agents());
     for (&(i, j), &weight) in graph.edges().iter().zip(weights) {
         laplacian[(i, i)] += weight;
         laplacian[(j, j)] += weight;
-        laplacian[(j, i)] -= weight;
+        laplacian[(j, i)] -= weight; // only the lower triangle is read
     }
-    let eigenvalues = laplacian.self_adjoint_eigenvalues(Side::Lower).ok()?;
-    // Ascending; the first is the zero of the consensus direction.
-    Some((*eigenvalues.get(1)?, *eigenvalues.last()?))
+    let mut eigenvalues: Vec<f64> = laplacian.symmetric_eigenvalues().iter().copied().collect();
+    eigenvalues.sort_unstable_by(f64::total_cmp);
+    // The first is the zero of the consensus direction.
+    (eigenvalues[1], eigenvalues[eigenvalues.len() - 1])
 }
 
 fn lanczos(graph: &Graph, weights: &[f64]) -> Result<(f64, f64), GraphError> {

@@ -11,8 +11,7 @@
 use super::loss::{RowLoss, with_loss};
 use super::{Loss, Problem, ProblemError};
 use crate::field::dot;
-use faer::linalg::solvers::Solve;
-use faer::{Mat, MatRef, Side};
+use nalgebra::{Cholesky, DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -42,22 +41,28 @@ const CHECK_EVERY: usize = 50;
 /// Beyond this many active coordinates a Newton system is not formed.
 const MAX_ACTIVE: usize = 4_000;
 
+/// Eigenvalues of a symmetric matrix, ascending.
+fn eigenvalues(symmetric: DMatrix<f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = symmetric.symmetric_eigenvalues().iter().copied().collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values
+}
+
 /// Largest eigenvalue of `AᵀA` for a row-major `A` with `columns` columns.
 ///
 /// Exact (dense eigenvalues of the smaller Gram matrix) up to 400; power iteration beyond, rounded up by 1e-6.
 pub(crate) fn gram_norm(features: &[f64], columns: usize) -> f64 {
     let rows = features.len() / columns;
-    let a = MatRef::from_row_major_slice(features, rows, columns);
     let small = rows.min(columns);
     if small <= 400 {
+        // The slice by columns is Aᵀ.
+        let transposed = DMatrix::from_column_slice(columns, rows, features);
         let gram = if rows <= columns {
-            a * a.transpose()
+            transposed.transpose() * &transposed
         } else {
-            a.transpose() * a
+            &transposed * transposed.transpose()
         };
-        if let Ok(values) = gram.self_adjoint_eigenvalues(Side::Lower) {
-            return values.last().copied().unwrap_or(0.0).max(0.0);
-        }
+        return eigenvalues(gram).last().copied().unwrap_or(0.0).max(0.0);
     }
     let mut v: Vec<f64> = (0..columns).map(|k| 1.0 + 0.1 * (k as f64).sin()).collect();
     let (mut value, mut image) = (0.0, vec![0.0; columns]);
@@ -176,7 +181,7 @@ impl<'a> Pooled<'a> {
         let roots: Vec<f64> = with_loss!(self.problem.loss(), L => self.rows.iter()
             .map(|&(row, b, weight)| (weight * L::curvature(dot(row, x), b)).sqrt())
             .collect());
-        let half = Mat::from_fn(self.rows.len(), s, |i, k| {
+        let half = DMatrix::from_fn(self.rows.len(), s, |i, k| {
             roots[i] * self.rows[i].0[active[k]]
         });
         let mut hessian = half.transpose() * &half;
@@ -185,14 +190,14 @@ impl<'a> Pooled<'a> {
         for k in 0..s {
             hessian[(k, k)] += r.l2 + damping;
         }
-        let rhs = Mat::from_fn(s, 1, |k, _| {
+        let rhs = DVector::from_fn(s, |k, _| {
             let j = active[k];
             -(gradient[j] + r.l2 * x[j] + r.l1 * if x[j] == 0.0 { 0.0 } else { x[j].signum() })
         });
-        let step = hessian.llt(Side::Lower).ok()?.solve(&rhs);
+        let step = Cholesky::new(hessian)?.solve(&rhs);
         let mut next = x.to_vec();
         for (k, &j) in active.iter().enumerate() {
-            let moved = x[j] + step[(k, 0)];
+            let moved = x[j] + step[k];
             // A coordinate that would change its sign under l1 stops at zero.
             next[j] = if r.l1 > 0.0 && moved * x[j] < 0.0 {
                 0.0
@@ -273,17 +278,18 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
                 reason: "the iterates left every bound; is F bounded below?".into(),
             });
         }
-        let improved = best.as_ref().is_none_or(|(b, _)| residual < 0.5 * b);
-        if best.as_ref().is_none_or(|(b, _)| residual < *b) {
+        let before = best.as_ref().map_or(f64::INFINITY, |(b, _)| *b);
+        let improved = residual < 0.5 * before;
+        if residual < before {
             best = Some((residual, candidate));
         }
-        let (b, _) = best.as_ref().expect("set above");
+        let b = residual.min(before);
         // Stop at the rounding level of the gradient, or where nothing has improved for a while near it.
         let scale = smoothness * dot(&x, &x).sqrt().max(1e-300) + r.l1;
-        if *b <= 4e-16 * scale {
+        if b <= 4e-16 * scale {
             break;
         }
-        stale = if improved || *b > 1e-12 * scale {
+        stale = if improved || b > 1e-12 * scale {
             0
         } else {
             stale + 1
@@ -340,23 +346,19 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
     }
     // Eigenvalues of the Hessian at `point`, ascending, and how many of them are at rounding level.
     let spectrum = |point: &[f64]| {
-        let half = with_loss!(pooled.problem.loss(), L => Mat::from_fn(pooled.rows.len(), d, |i, k| {
+        let half = with_loss!(pooled.problem.loss(), L => DMatrix::from_fn(pooled.rows.len(), d, |i, k| {
             let (row, b, weight) = pooled.rows[i];
             row[k] * (weight * L::curvature(dot(row, point), b)).sqrt()
         }));
-        let values = (half.transpose() * &half)
-            .self_adjoint_eigenvalues(Side::Lower)
-            .ok()?;
-        let floor = 1e-12 * values.last()?;
+        let values = eigenvalues(half.transpose() * &half);
+        let floor = 1e-12 * values[d - 1];
         let null = values.partition_point(|v| *v <= floor);
-        Some((values, null))
+        (values, null)
     };
-    let Some((values, null)) = spectrum(x) else {
-        return f64::INFINITY;
-    };
+    let (values, null) = spectrum(x);
     // Curvatures differ by orders of magnitude at x, not at 0: there only directions without data are flat.
     let flat = if r.is_none() {
-        spectrum(&vec![0.0; d]).map_or(0, |(_, null)| null)
+        spectrum(&vec![0.0; d]).1
     } else {
         0
     };
