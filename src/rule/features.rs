@@ -9,8 +9,15 @@
 //! The training half computes the same numbers in tensor operations (`train::shared`); a test compares the two.
 
 use super::math;
-use super::mlp::{LANES, Lanes};
 
+/// Coordinates evaluated together: four AVX2 registers wide.
+pub const LANES: usize = 32;
+/// One number of each of [`LANES`] coordinates.
+pub type Lanes = [f32; LANES];
+/// Node features that differ between coordinates; the others are equal for all coordinates of an agent.
+pub const NODE_VARYING: usize = 10;
+/// Edge features that differ between coordinates; the others are equal for all coordinates of an edge.
+pub const EDGE_VARYING: usize = 7;
 /// Number of node features.
 pub const NODE_FEATURES: usize = 18;
 /// Number of edge features.
@@ -133,9 +140,9 @@ pub struct NodeBlock {
     pub last_sign: Lanes,
 }
 
-/// The node features of a block of coordinates.
+/// The node features that differ between coordinates, of a block of them.
 #[inline(always)]
-pub fn node_features(block: &NodeBlock, context: &NodeContext, out: &mut [Lanes; NODE_FEATURES]) {
+pub fn node_features(block: &NodeBlock, out: &mut [Lanes]) {
     for l in 0..LANES {
         let (u, a, a_own, b, c) = (
             block.u[l],
@@ -155,9 +162,6 @@ pub fn node_features(block: &NodeBlock, context: &NodeContext, out: &mut [Lanes;
         out[7][l] = math::ln(u.abs() + LOG_FLOOR) / 5.0;
         out[8][l] = math::ln(a_own.abs() + LOG_FLOOR) / 5.0;
         out[9][l] = s * block.last_sign[l];
-    }
-    for (f, value) in context.shared.iter().enumerate() {
-        out[10 + f] = [*value; LANES];
     }
 }
 
@@ -207,9 +211,9 @@ pub struct EdgeBlock {
     pub support: Lanes,
 }
 
-/// The edge features of a block of coordinates: all even in the direction of the edge.
+/// The edge features that differ between coordinates, of a block of them: all even in the direction of the edge.
 #[inline(always)]
-pub fn edge_features(block: &EdgeBlock, context: &EdgeContext, out: &mut [Lanes; EDGE_FEATURES]) {
+pub fn edge_features(block: &EdgeBlock, out: &mut [Lanes]) {
     for l in 0..LANES {
         let (d, last, f) = (block.d[l], block.last[l], block.f[l]);
         out[0][l] = soft(d.abs());
@@ -219,8 +223,5 @@ pub fn edge_features(block: &EdgeBlock, context: &EdgeContext, out: &mut [Lanes;
         out[4][l] = math::ln(d.abs() + LOG_FLOOR) / 5.0;
         out[5][l] = block.support[l].min(1.0);
         out[6][l] = (block.support[l] - 1.0).max(0.0);
-    }
-    for (f, value) in context.shared.iter().enumerate() {
-        out[7 + f] = [*value; LANES];
     }
 }

@@ -3,11 +3,7 @@
 //! Cephes polynomials (Moshier) and the rational tanh of Eigen; relative error below 3e-7, absolute near zero of `ln`.
 //! Coefficients need no more: a rule's limit is exact whatever its networks output.
 
-/// `a·b + c`, fused where the target has it (a call into libm otherwise would be far slower than two roundings).
-#[inline(always)]
-pub(crate) fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
+use pulp::Simd;
 
 /// Natural logarithm for positive normal numbers.
 #[inline(always)]
@@ -56,27 +52,50 @@ pub(crate) fn exp(x: f32) -> f32 {
     value * f32::from_bits((((n as i32) + 127) << 23) as u32)
 }
 
-/// Hyperbolic tangent.
+/// Beyond this `tanh` is ±1 in f32.
+const TANH_LIMIT: f32 = 7.905;
+/// Numerator and denominator of `tanh(x)/x` in powers of `x²`, highest first.
+const TANH_P: [f32; 7] = [
+    -2.760_768_5e-16,
+    2.000_188e-13,
+    -8.604_672e-11,
+    5.122_297_1e-8,
+    1.485_722_4e-5,
+    6.372_619_3e-4,
+    4.893_525e-3,
+];
+const TANH_Q: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+
+/// Hyperbolic tangent, one number: what [`tanh_all`] is tested against.
+#[cfg(test)]
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
-    let x = x.clamp(-7.905, 7.905);
+    let x = x.clamp(-TANH_LIMIT, TANH_LIMIT);
     let z = x * x;
-    let mut p = -2.760_768_5e-16;
-    for c in [
-        2.000_188e-13,
-        -8.604_672e-11,
-        5.122_297_1e-8,
-        1.485_722_4e-5,
-        6.372_619_3e-4,
-        4.893_525e-3,
-    ] {
-        p = p * z + c;
+    let polynomial = |c: &[f32]| c[1..].iter().fold(c[0], |p, c| p * z + c);
+    x * polynomial(&TANH_P) / polynomial(&TANH_Q)
+}
+
+/// [`tanh`] of every number, a register at a time; the length is a multiple of the register's.
+#[inline(always)]
+pub(crate) fn tanh_all<S: Simd>(simd: S, values: &mut [f32]) {
+    let constant = |c: f32| simd.splat_f32s(c);
+    for x in S::as_mut_simd_f32s(values).0 {
+        let clamped = simd.max_f32s(
+            simd.min_f32s(*x, constant(TANH_LIMIT)),
+            constant(-TANH_LIMIT),
+        );
+        let z = simd.mul_f32s(clamped, clamped);
+        let mut p = constant(TANH_P[0]);
+        for c in &TANH_P[1..] {
+            p = simd.mul_add_e_f32s(p, z, constant(*c));
+        }
+        let mut q = constant(TANH_Q[0]);
+        for c in &TANH_Q[1..] {
+            q = simd.mul_add_e_f32s(q, z, constant(*c));
+        }
+        *x = simd.div_f32s(simd.mul_f32s(clamped, p), q);
     }
-    let mut q = 1.198_258_4e-6;
-    for c in [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3] {
-        q = q * z + c;
-    }
-    x * p / q
 }
 
 #[cfg(test)]

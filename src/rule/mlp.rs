@@ -1,15 +1,10 @@
-//! The stateless cell of `shared`: `h ← relu(W h + b)` per hidden layer, linear at the end. f32, whole blocks of rows at once.
+//! The stateless cell of `shared` as it stands in a frozen file: `h ← relu(W h + b)` per hidden layer, linear at the end.
+//! [`super::perceptron`] evaluates it.
 
-use super::math::fma;
 use serde::{Deserialize, Serialize};
 
-/// Rows evaluated together: four AVX2 registers wide.
-pub const LANES: usize = 32;
-/// Widest layer that a block evaluation holds on the stack.
+/// Widest layer that a file may hold.
 pub const MAX_WIDTH: usize = 64;
-
-/// One number of each of [`LANES`] rows.
-pub type Lanes = [f32; LANES];
 
 /// `W h + b`: `weight` is row-major `[outputs, inputs]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,40 +78,6 @@ impl Mlp {
         Ok(())
     }
 
-    /// Evaluates a block of rows; `inputs[k]` is input `k` of every row.
-    ///
-    /// `inputs` and `outputs` are as long as the first layer's inputs and the last layer's outputs.
-    #[inline(always)]
-    pub(crate) fn evaluate<const FUSED: bool>(&self, inputs: &[Lanes], outputs: &mut [Lanes]) {
-        let mut a = [[0.0; LANES]; MAX_WIDTH];
-        let mut b = [[0.0; LANES]; MAX_WIDTH];
-        a[..inputs.len()].copy_from_slice(inputs);
-        let (mut from, mut to) = (&mut a, &mut b);
-        let last = self.layers.len() - 1;
-        for (k, layer) in self.layers.iter().enumerate() {
-            let from_used = &from[..layer.inputs];
-            for (o, (weights, bias)) in layer
-                .weight
-                .chunks_exact(layer.inputs)
-                .zip(&layer.bias)
-                .enumerate()
-            {
-                let mut sum = [*bias; LANES];
-                for (w, x) in weights.iter().zip(from_used) {
-                    for l in 0..LANES {
-                        sum[l] = fma::<FUSED>(*w, x[l], sum[l]);
-                    }
-                }
-                if k < last {
-                    sum.iter_mut().for_each(|s| *s = s.max(0.0));
-                }
-                to[o] = sum;
-            }
-            std::mem::swap(&mut from, &mut to);
-        }
-        outputs.copy_from_slice(&from[..outputs.len()]);
-    }
-
     /// Number of weights and biases.
     pub fn parameters(&self) -> usize {
         self.layers
@@ -129,45 +90,6 @@ impl Mlp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_block_equals_row_by_row() {
-        let mlp = Mlp {
-            layers: vec![
-                Linear {
-                    inputs: 2,
-                    outputs: 3,
-                    weight: vec![1.0, -1.0, 0.5, 2.0, -0.3, 0.1],
-                    bias: vec![0.1, -0.2, 0.3],
-                },
-                Linear {
-                    inputs: 3,
-                    outputs: 1,
-                    weight: vec![1.0, 2.0, 3.0],
-                    bias: vec![-1.0],
-                },
-            ],
-        };
-        mlp.check("test", 2, 1).unwrap();
-        let mut inputs = [[0.0; LANES]; 2];
-        for l in 0..LANES {
-            inputs[0][l] = l as f32 * 0.1;
-            inputs[1][l] = 1.0 - l as f32 * 0.05;
-        }
-        let mut out = [[0.0; LANES]; 1];
-        mlp.evaluate::<false>(&inputs, &mut out);
-        for l in 0..LANES {
-            let (u, v) = (inputs[0][l], inputs[1][l]);
-            let h = [
-                u - v + 0.1,
-                0.5 * u + 2.0 * v - 0.2,
-                -0.3 * u + 0.1 * v + 0.3,
-            ]
-            .map(|x: f32| x.max(0.0));
-            let expected = h[0] + 2.0 * h[1] + 3.0 * h[2] - 1.0;
-            assert!((out[0][l] - expected).abs() < 1e-5);
-        }
-    }
 
     #[test]
     fn misfits_are_named() {

@@ -4,12 +4,14 @@
 //! [`shared`] is ours (one pair of small networks, any graph); [`milodo`] is the published rule (networks per agent, one graph).
 //! [`frozen`] is the file, [`spec`] what is written in RON; `simulate::audit` checks the conditions.
 
+pub mod dense;
 pub mod features;
 pub mod frozen;
 pub mod lstm;
-mod math;
+pub(crate) mod math;
 pub mod milodo;
 pub mod mlp;
+pub mod perceptron;
 pub mod shared;
 pub mod spec;
 

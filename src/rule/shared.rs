@@ -13,19 +13,21 @@
 //!
 //! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes, `z_i = z_j`, and
 //! `−(g_i + y_i) ∈ ∂r(x_i)`; `Σ_i y_i = 0` holds for ever because flows are antisymmetric, and summing gives optimality.
-//! So the networks run in f32 while iterates, gradients and flows stay f64.
+//! So the networks run in f32 while iterates, gradients and flows stay f64, and may be asked only every `refresh` steps.
 
 use super::features::{
-    EDGE_FEATURES, EdgeBlock, EdgeContext, NODE_FEATURES, NodeBlock, NodeContext, NodeSums, clock,
-    edge_features, mixing_hardness, node_features,
+    EDGE_FEATURES, EDGE_VARYING, EdgeBlock, EdgeContext, LANES, NODE_FEATURES, NODE_VARYING,
+    NodeBlock, NodeContext, NodeSums, clock, edge_features, mixing_hardness, node_features,
 };
 use super::math;
-use super::mlp::{LANES, Mlp};
+use super::mlp::Mlp;
+use super::perceptron::{Perceptron, Work};
 use crate::algorithm::Algorithm;
 use crate::field::Field;
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
 use crate::network::{Network, add_flows};
 use crate::problem::{Problem, Regularizer};
+use pulp::Simd;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +126,13 @@ pub struct Shared {
     /// Step at which the clock feature stops: the longest horizon trained for.
     #[serde(default)]
     pub clock_cap: u32,
+    /// Steps between two evaluations of the networks.
+    #[serde(default = "one")]
+    pub refresh: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl Shared {
@@ -135,6 +144,7 @@ impl Shared {
             node: None,
             edge: None,
             clock_cap: 0,
+            refresh: 1,
         }
     }
 
@@ -191,6 +201,9 @@ impl Shared {
                 return Err(format!("a range is {v}, expected a finite number ≥ 0"));
             }
         }
+        if self.refresh == 0 {
+            return Err("refresh is 0, expected at least 1".into());
+        }
         if let Some(node) = &self.node {
             node.check("node", NODE_FEATURES, NODE_OUTPUTS)?;
         }
@@ -231,6 +244,8 @@ pub fn normalized_weights(graph: &Graph) -> Result<(Vec<f64>, f64), GraphError> 
 /// `shared` on one graph.
 pub struct SharedRule {
     rule: Shared,
+    node: Option<Perceptron>,
+    edge: Option<Perceptron>,
     weights: Vec<f64>,
     hardness: f32,
 }
@@ -242,7 +257,28 @@ impl SharedRule {
     /// The eigenvalues of `W` did not converge.
     pub fn new(rule: Shared, graph: &Graph) -> Result<Self, GraphError> {
         let (weights, gap) = normalized_weights(graph)?;
+        let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<_>>();
+        let (c, r) = (&rule.constants, &rule.ranges);
+        let node = [
+            [
+                c.primal.ln(),
+                c.momentum,
+                c.gradient_difference,
+                c.extrapolation,
+            ],
+            [r.primal, r.momentum, r.gradient_difference, r.extrapolation],
+        ];
+        let edge = [
+            [c.dual.ln(), c.mixing, c.memory],
+            [r.dual, r.mixing, r.memory],
+        ];
+        let cell = |mlp: &Option<Mlp>, varying: usize, [constants, ranges]: [&[f64]; 2]| {
+            mlp.as_ref()
+                .map(|m| Perceptron::of(m, varying, &narrow(constants), &narrow(ranges)))
+        };
         Ok(Self {
+            node: cell(&rule.node, NODE_VARYING, [&node[0], &node[1]]),
+            edge: cell(&rule.edge, EDGE_VARYING, [&edge[0], &edge[1]]),
             rule,
             weights,
             hardness: mixing_hardness(gap),
@@ -266,6 +302,10 @@ pub struct State {
     flow: Field,
     mixed: Field,
     last_u: Vec<f64>,
+    /// `P L_i, β, δ, γ` of every agent's coordinates, `[n, 4, d]`; empty without a network.
+    node_coefficients: Vec<f32>,
+    /// `S, C, θ` of every edge's coordinates, `[E, 3, d]`; empty without a network.
+    edge_coefficients: Vec<f32>,
     smoothness: Vec<f64>,
     smoothness_edge: Vec<f64>,
 }
@@ -281,7 +321,6 @@ struct NodeRows<'a> {
     g: &'a [f64],
     g_last: &'a [f64],
     smoothness: f64,
-    last_u: f64,
     clock: f32,
 }
 
@@ -302,19 +341,34 @@ struct NodeTask<'a> {
     rule: &'a SharedRule,
     rows: NodeRows<'a>,
     r: &'a Regularizer,
+    /// `[4, d]`
+    coefficients: &'a mut [f32],
+    last_u: &'a mut f64,
     z: &'a mut [f64],
-    fused: bool,
+    refresh: bool,
 }
 
 impl pulp::WithSimd for NodeTask<'_> {
-    type Output = f64;
+    type Output = ();
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> f64 {
-        if self.fused {
-            self.rule.node::<true>(self.rows, self.r, self.z)
-        } else {
-            self.rule.node::<false>(self.rows, self.r, self.z)
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Some(network) = &self.rule.node else {
+            return self.rule.node_constant(self.rows, self.r, self.z);
+        };
+        if self.refresh {
+            let (rows, hardness) = (self.rows, self.rule.hardness);
+            let last = *self.last_u;
+            *self.last_u = node_coefficients(
+                simd,
+                network,
+                rows,
+                self.r,
+                last,
+                hardness,
+                self.coefficients,
+            );
         }
+        node_update(self.rows, self.r, self.coefficients, self.z);
     }
 }
 
@@ -322,206 +376,225 @@ impl pulp::WithSimd for NodeTask<'_> {
 struct EdgeTask<'a> {
     rule: &'a SharedRule,
     rows: EdgeRows<'a>,
+    /// `[3, d]`
+    coefficients: &'a mut [f32],
     flow: &'a mut [f64],
     mixed: &'a mut [f64],
-    fused: bool,
+    refresh: bool,
 }
 
 impl pulp::WithSimd for EdgeTask<'_> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        if self.fused {
-            self.rule.edge::<true>(self.rows, self.flow, self.mixed);
-        } else {
-            self.rule.edge::<false>(self.rows, self.flow, self.mixed);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Some(network) = &self.rule.edge else {
+            return self.rule.edge_constant(self.rows, self.flow, self.mixed);
+        };
+        if self.refresh {
+            let (rows, hardness) = (self.rows, self.rule.hardness);
+            edge_coefficients(simd, network, rows, self.flow, hardness, self.coefficients);
+        }
+        edge_update(self.rows, self.coefficients, self.flow, self.mixed);
+    }
+}
+
+/// The rows of a row-major `[R, d]` array.
+fn split<const R: usize>(values: &[f32]) -> [&[f32]; R] {
+    let d = values.len() / R;
+    std::array::from_fn(|r| &values[r * d..(r + 1) * d])
+}
+
+/// Copies `constant + range · tanh` of a block's first columns to `[outputs, d]`, beginning at coordinate `start`.
+#[inline(always)]
+fn store(network: &Perceptron, work: &Work<LANES>, start: usize, used: usize, out: &mut [f32]) {
+    let d = out.len() / network.ranges.len();
+    let tanh = &work[network.layers.len()];
+    for (o, (row, tanh)) in out.chunks_exact_mut(d).zip(tanh).enumerate() {
+        let (constant, range) = (network.constants[o], network.ranges[o]);
+        for (out, t) in row[start..start + used].iter_mut().zip(tanh) {
+            *out = constant + range * t;
         }
     }
 }
 
-impl SharedRule {
-    fn node_constants(&self) -> [f32; NODE_OUTPUTS] {
-        let c = &self.rule.constants;
-        [
-            c.primal.ln() as f32,
-            c.momentum as f32,
-            c.gradient_difference as f32,
-            c.extrapolation as f32,
-        ]
+/// Evaluates the node network; returns `σ_u`.
+#[inline(always)]
+fn node_coefficients<S: Simd>(
+    simd: S,
+    network: &Perceptron,
+    rows: NodeRows,
+    r: &Regularizer,
+    last_u: f64,
+    hardness: f32,
+    out: &mut [f32],
+) -> f64 {
+    let (l, step, d) = (rows.smoothness, 1.0 / rows.smoothness, rows.x.len());
+    let residual = |k: usize| {
+        let p = r.prox(step, rows.x[k] - step * (rows.g[k] + rows.y[k]));
+        (l * (rows.x[k] - p), p)
+    };
+    let mut sums = NodeSums::default();
+    for k in 0..d {
+        let (u, _) = residual(k);
+        let a = l * (rows.x[k] - rows.x_last[k]);
+        let b = rows.g[k] - rows.g_last[k];
+        let c = rows.y[k] - rows.y_last[k];
+        sums.uu += u * u;
+        sums.aa += a * a;
+        sums.bb += b * b;
+        sums.cc += c * c;
+        sums.ab += a * b;
+        sums.ua += u * a;
     }
-
-    /// `z_i` of one agent; returns `σ_u`.
-    #[inline(always)]
-    fn node<const FUSED: bool>(&self, rows: NodeRows, r: &Regularizer, z: &mut [f64]) -> f64 {
-        let constants = self.node_constants();
-        let Some(network) = &self.rule.node else {
-            let c = &self.rule.constants;
-            let p = c.primal / rows.smoothness;
-            for (k, z) in z.iter_mut().enumerate() {
-                let force = rows.g[k]
-                    + c.gradient_difference * (rows.g[k] - rows.g_last[k])
-                    + rows.y[k]
-                    + c.extrapolation * (rows.y[k] - rows.y_last[k]);
-                *z = r.prox(
-                    p,
-                    rows.x[k] + c.momentum * (rows.x[k] - rows.x_last[k]) - p * force,
-                );
-            }
-            return 0.0;
+    let (context, sigma) = NodeContext::new(&sums, d, last_u, rows.clock, hardness);
+    let mut first = vec![0.0; network.layers[0].outputs];
+    network.first(&context.shared, &mut first);
+    let mut work = network.work::<LANES>();
+    let zero = [0.0; LANES];
+    for start in (0..d).step_by(LANES) {
+        let used = LANES.min(d - start);
+        let mut block = NodeBlock {
+            u: zero,
+            a: zero,
+            a_own: zero,
+            b: zero,
+            c: zero,
+            support: zero,
+            last_sign: zero,
         };
-        let ranges = &self.rule.ranges;
-        let ranges = [
-            ranges.primal,
-            ranges.momentum,
-            ranges.gradient_difference,
-            ranges.extrapolation,
-        ]
-        .map(|v| v as f32);
-        let (l, step) = (rows.smoothness, 1.0 / rows.smoothness);
-        let residual = |k: usize| {
-            let p = r.prox(step, rows.x[k] - step * (rows.g[k] + rows.y[k]));
-            (l * (rows.x[k] - p), p)
-        };
-        let mut sums = NodeSums::default();
-        for k in 0..z.len() {
-            let (u, _) = residual(k);
+        for lane in 0..used {
+            let k = start + lane;
+            let (u, p) = residual(k);
             let a = l * (rows.x[k] - rows.x_last[k]);
-            let b = rows.g[k] - rows.g_last[k];
-            let c = rows.y[k] - rows.y_last[k];
-            sums.uu += u * u;
-            sums.aa += a * a;
-            sums.bb += b * b;
-            sums.cc += c * c;
-            sums.ab += a * b;
-            sums.ua += u * a;
+            block.u[lane] = (u * context.inverse_u) as f32;
+            block.a[lane] = (a * context.inverse_u) as f32;
+            block.a_own[lane] = (a * context.inverse_a) as f32;
+            block.b[lane] = ((rows.g[k] - rows.g_last[k]) * context.inverse_u) as f32;
+            block.c[lane] = ((rows.y[k] - rows.y_last[k]) * context.inverse_u) as f32;
+            block.support[lane] = f32::from(p != 0.0);
+            let before = rows.x_last[k] - rows.x_older[k];
+            block.last_sign[lane] = f32::from(before > 0.0) - f32::from(before < 0.0);
         }
-        let (context, sigma) =
-            NodeContext::new(&sums, z.len(), rows.last_u, rows.clock, self.hardness);
-        let mut features = [[0.0; LANES]; NODE_FEATURES];
-        let mut outputs = [[0.0; LANES]; NODE_OUTPUTS];
-        let zero = [0.0; LANES];
-        for start in (0..z.len()).step_by(LANES) {
-            let used = LANES.min(z.len() - start);
-            let mut block = NodeBlock {
-                u: zero,
-                a: zero,
-                a_own: zero,
-                b: zero,
-                c: zero,
-                support: zero,
-                last_sign: zero,
-            };
-            for lane in 0..used {
-                let k = start + lane;
-                let (u, p) = residual(k);
-                let a = l * (rows.x[k] - rows.x_last[k]);
-                block.u[lane] = (u * context.inverse_u) as f32;
-                block.a[lane] = (a * context.inverse_u) as f32;
-                block.a_own[lane] = (a * context.inverse_a) as f32;
-                block.b[lane] = ((rows.g[k] - rows.g_last[k]) * context.inverse_u) as f32;
-                block.c[lane] = ((rows.y[k] - rows.y_last[k]) * context.inverse_u) as f32;
-                block.support[lane] = f32::from(p != 0.0);
-                let before = rows.x_last[k] - rows.x_older[k];
-                block.last_sign[lane] = f32::from(before > 0.0) - f32::from(before < 0.0);
-            }
-            node_features(&block, &context, &mut features);
-            network.evaluate::<FUSED>(&features, &mut outputs);
-            for (o, out) in outputs.iter_mut().enumerate() {
-                for v in out.iter_mut() {
-                    *v = constants[o] + ranges[o] * math::tanh(*v);
-                }
-            }
-            for v in &mut outputs[0] {
-                *v = math::exp(*v);
-            }
-            let [primal, momentum, gradient_difference, extrapolation] = &outputs;
-            for lane in 0..used {
-                let k = start + lane;
-                let p = f64::from(primal[lane]) * step;
-                let force = rows.g[k]
-                    + f64::from(gradient_difference[lane]) * (rows.g[k] - rows.g_last[k])
-                    + rows.y[k]
-                    + f64::from(extrapolation[lane]) * (rows.y[k] - rows.y_last[k]);
-                let moved = rows.x[k] + f64::from(momentum[lane]) * (rows.x[k] - rows.x_last[k]);
-                z[k] = r.prox(p, moved - p * force);
-            }
+        node_features(&block, &mut work[0]);
+        for (y, b) in work[1].iter_mut().zip(&first) {
+            *y = [*b; LANES];
         }
-        sigma
+        network.forward(simd, &mut work);
+        store(network, &work, start, used, out);
+    }
+    for v in &mut out[..d] {
+        *v = math::exp(*v);
+    }
+    sigma
+}
+
+/// `z_i` from the coefficients.
+#[inline(always)]
+fn node_update(rows: NodeRows, r: &Regularizer, coefficients: &[f32], z: &mut [f64]) {
+    let step = 1.0 / rows.smoothness;
+    let [primal, momentum, gradient_difference, extrapolation] =
+        split::<NODE_OUTPUTS>(coefficients);
+    for (k, z) in z.iter_mut().enumerate() {
+        let p = f64::from(primal[k]) * step;
+        let force = rows.g[k]
+            + f64::from(gradient_difference[k]) * (rows.g[k] - rows.g_last[k])
+            + rows.y[k]
+            + f64::from(extrapolation[k]) * (rows.y[k] - rows.y_last[k]);
+        let moved = rows.x[k] + f64::from(momentum[k]) * (rows.x[k] - rows.x_last[k]);
+        *z = r.prox(p, moved - p * force);
+    }
+}
+
+/// Evaluates the edge network.
+#[inline(always)]
+fn edge_coefficients<S: Simd>(
+    simd: S,
+    network: &Perceptron,
+    rows: EdgeRows,
+    flow: &[f64],
+    hardness: f32,
+    out: &mut [f32],
+) {
+    let (d, last, ends) = (rows.d, rows.last, rows.ends);
+    let (n, smoothness) = (d.len(), rows.smoothness);
+    let rms = |v: &[f64], unit: f64| {
+        (v.iter().map(|v| (v / unit) * (v / unit)).sum::<f64>() / v.len() as f64).sqrt()
+    };
+    let context = EdgeContext::new(
+        rms(d, 1.0),
+        rms(last, 1.0),
+        rms(flow, smoothness),
+        rows.clock,
+        hardness,
+    );
+    let mut first = vec![0.0; network.layers[0].outputs];
+    network.first(&context.shared, &mut first);
+    let mut work = network.work::<LANES>();
+    let zero = [0.0; LANES];
+    for start in (0..n).step_by(LANES) {
+        let used = LANES.min(n - start);
+        let mut block = EdgeBlock {
+            d: zero,
+            last: zero,
+            f: zero,
+            support: zero,
+        };
+        for lane in 0..used {
+            let k = start + lane;
+            block.d[lane] = (d[k] * context.inverse_d) as f32;
+            block.last[lane] = (last[k] * context.inverse_last) as f32;
+            block.f[lane] = (flow[k] / smoothness * context.inverse_f) as f32;
+            block.support[lane] = f32::from(ends.0[k] != 0.0) + f32::from(ends.1[k] != 0.0);
+        }
+        edge_features(&block, &mut work[0]);
+        for (y, b) in work[1].iter_mut().zip(&first) {
+            *y = [*b; LANES];
+        }
+        network.forward(simd, &mut work);
+        store(network, &work, start, used, out);
+    }
+    let (dual, rest) = out.split_at_mut(n);
+    let (mixing, memory) = rest.split_at_mut(n);
+    let bound = MEMORY_BOUND as f32;
+    dual.iter_mut().for_each(|v| *v = math::exp(*v));
+    mixing.iter_mut().for_each(|v| *v = v.max(0.0));
+    memory.iter_mut().for_each(|v| *v = v.clamp(-bound, bound));
+}
+
+/// `flow ← S w L_e D + θ flow`, `mixed = −C w D`.
+#[inline(always)]
+fn edge_update(rows: EdgeRows, coefficients: &[f32], flow: &mut [f64], mixed: &mut [f64]) {
+    let [dual, mixing, memory] = split::<EDGE_OUTPUTS>(coefficients);
+    for k in 0..rows.d.len() {
+        let s = f64::from(dual[k]) * rows.weight * rows.smoothness;
+        flow[k] = s * rows.d[k] + f64::from(memory[k]) * flow[k];
+        mixed[k] = -f64::from(mixing[k]) * rows.weight * rows.d[k];
+    }
+}
+
+impl SharedRule {
+    /// [`node_update`] with the constants.
+    #[inline(always)]
+    fn node_constant(&self, rows: NodeRows, r: &Regularizer, z: &mut [f64]) {
+        let c = &self.rule.constants;
+        let p = c.primal / rows.smoothness;
+        for (k, z) in z.iter_mut().enumerate() {
+            let force = rows.g[k]
+                + c.gradient_difference * (rows.g[k] - rows.g_last[k])
+                + rows.y[k]
+                + c.extrapolation * (rows.y[k] - rows.y_last[k]);
+            let moved = rows.x[k] + c.momentum * (rows.x[k] - rows.x_last[k]);
+            *z = r.prox(p, moved - p * force);
+        }
     }
 
-    /// Flow and mixing of one edge: `flow ← S w L_e D + θ flow`, `mixed = C w D`.
+    /// [`edge_update`] with the constants.
     #[inline(always)]
-    fn edge<const FUSED: bool>(&self, rows: EdgeRows, flow: &mut [f64], mixed: &mut [f64]) {
-        let EdgeRows {
-            d,
-            last,
-            ends,
-            weight,
-            smoothness,
-            clock,
-        } = rows;
+    fn edge_constant(&self, rows: EdgeRows, flow: &mut [f64], mixed: &mut [f64]) {
         let c = &self.rule.constants;
-        let Some(network) = &self.rule.edge else {
-            for k in 0..d.len() {
-                flow[k] = c.dual * weight * smoothness * d[k] + c.memory * flow[k];
-                mixed[k] = c.mixing * weight * d[k];
-            }
-            return;
-        };
-        let constants = [c.dual.ln() as f32, c.mixing as f32, c.memory as f32];
-        let ranges = [
-            self.rule.ranges.dual,
-            self.rule.ranges.mixing,
-            self.rule.ranges.memory,
-        ]
-        .map(|v| v as f32);
-        let rms = |v: &[f64], unit: f64| {
-            (v.iter().map(|v| (v / unit) * (v / unit)).sum::<f64>() / v.len() as f64).sqrt()
-        };
-        let context = EdgeContext::new(
-            rms(d, 1.0),
-            rms(last, 1.0),
-            rms(flow, smoothness),
-            clock,
-            self.hardness,
-        );
-        let mut features = [[0.0; LANES]; EDGE_FEATURES];
-        let mut outputs = [[0.0; LANES]; EDGE_OUTPUTS];
-        let zero = [0.0; LANES];
-        for start in (0..d.len()).step_by(LANES) {
-            let used = LANES.min(d.len() - start);
-            let mut block = EdgeBlock {
-                d: zero,
-                last: zero,
-                f: zero,
-                support: zero,
-            };
-            for lane in 0..used {
-                let k = start + lane;
-                block.d[lane] = (d[k] * context.inverse_d) as f32;
-                block.last[lane] = (last[k] * context.inverse_last) as f32;
-                block.f[lane] = (flow[k] / smoothness * context.inverse_f) as f32;
-                block.support[lane] = f32::from(ends.0[k] != 0.0) + f32::from(ends.1[k] != 0.0);
-            }
-            edge_features(&block, &context, &mut features);
-            network.evaluate::<FUSED>(&features, &mut outputs);
-            for (o, out) in outputs.iter_mut().enumerate() {
-                for v in out.iter_mut() {
-                    *v = constants[o] + ranges[o] * math::tanh(*v);
-                }
-            }
-            for lane in 0..LANES {
-                outputs[0][lane] = math::exp(outputs[0][lane]);
-                outputs[1][lane] = outputs[1][lane].max(0.0);
-                outputs[2][lane] =
-                    outputs[2][lane].clamp(-MEMORY_BOUND as f32, MEMORY_BOUND as f32);
-            }
-            for lane in 0..used {
-                let k = start + lane;
-                let s = f64::from(outputs[0][lane]) * weight * smoothness;
-                flow[k] = s * d[k] + f64::from(outputs[2][lane]) * flow[k];
-                mixed[k] = f64::from(outputs[1][lane]) * weight * d[k];
-            }
+        for k in 0..rows.d.len() {
+            flow[k] = c.dual * rows.weight * rows.smoothness * rows.d[k] + c.memory * flow[k];
+            mixed[k] = -c.mixing * rows.weight * rows.d[k];
         }
     }
 }
@@ -556,6 +629,22 @@ impl Algorithm for SharedRule {
             flow: edge(),
             mixed: edge(),
             last_u: vec![0.0; n],
+            node_coefficients: vec![
+                0.0;
+                if self.node.is_some() {
+                    n * NODE_OUTPUTS * d
+                } else {
+                    0
+                }
+            ],
+            edge_coefficients: vec![
+                0.0;
+                if self.edge.is_some() {
+                    edges.len() * EDGE_OUTPUTS * d
+                } else {
+                    0
+                }
+            ],
             smoothness_edge: edges
                 .iter()
                 .map(|&(i, j)| 0.5 * (smoothness[i] + smoothness[j]))
@@ -569,7 +658,7 @@ impl Algorithm for SharedRule {
         let r = problem.regularizer();
         let clock = clock(s.k, self.rule.clock_cap.max(1));
         let arch = pulp::Arch::new();
-        let fused = cfg!(target_arch = "aarch64") || has_fma();
+        let refresh = s.k.is_multiple_of(u64::from(self.rule.refresh));
 
         std::mem::swap(&mut s.g, &mut s.g_last);
         problem.gradients(&s.x, &mut s.g);
@@ -581,7 +670,8 @@ impl Algorithm for SharedRule {
         let (x, x_last, x_older, y, y_last, g, g_last) = (
             &s.x, &s.x_last, &s.x_older, &s.y, &s.y_last, &s.g, &s.g_last,
         );
-        let node = |i: usize, z: &mut [f64], last_u: &mut f64| {
+        let smoothness = &s.smoothness;
+        let node = |i: usize, z: &mut [f64], coefficients: &mut [f32], last_u: &mut f64| {
             let rows = NodeRows {
                 x: x.row(i),
                 x_last: x_last.row(i),
@@ -590,24 +680,30 @@ impl Algorithm for SharedRule {
                 y_last: y_last.row(i),
                 g: g.row(i),
                 g_last: g_last.row(i),
-                smoothness: s.smoothness[i],
-                last_u: *last_u,
+                smoothness: smoothness[i],
                 clock,
             };
-            *last_u = arch.dispatch(NodeTask {
+            arch.dispatch(NodeTask {
                 rule: self,
                 rows,
                 r,
+                coefficients,
+                last_u,
                 z,
-                fused,
+                refresh,
             });
         };
         s.z.values_mut()
             .par_chunks_exact_mut(d)
+            .zip(rows_or_none(
+                &mut s.node_coefficients,
+                NODE_OUTPUTS * d,
+                s.last_u.len(),
+            ))
             .zip(s.last_u.par_iter_mut())
             .with_min_len(min_rows(d))
             .enumerate()
-            .for_each(|(i, (z, last_u))| node(i, z, last_u));
+            .for_each(|(i, ((z, coefficients), last_u))| node(i, z, coefficients, last_u));
 
         // One exchange.
         std::mem::swap(&mut s.difference, &mut s.difference_last);
@@ -616,37 +712,41 @@ impl Algorithm for SharedRule {
         // Flows, every edge by itself.
         let (z, difference, last) = (&s.z, &s.difference, &s.difference_last);
         let graph = network.graph();
+        let edges = graph.edges().len();
         s.flow
             .values_mut()
             .par_chunks_exact_mut(d)
             .zip(s.mixed.values_mut().par_chunks_exact_mut(d))
+            .zip(rows_or_none(
+                &mut s.edge_coefficients,
+                EDGE_OUTPUTS * d,
+                edges,
+            ))
             .with_min_len(min_rows(d))
             .enumerate()
-            .for_each(|(e, (flow, mixed))| {
+            .for_each(|(e, ((flow, mixed), coefficients))| {
                 let (i, j) = graph.edges()[e];
-                let (weight, smoothness) = (self.weights[e], s.smoothness_edge[e]);
-                let (d, last, ends) = (difference.row(e), last.row(e), (z.row(i), z.row(j)));
                 let rows = EdgeRows {
-                    d,
-                    last,
-                    ends,
-                    weight,
-                    smoothness,
+                    d: difference.row(e),
+                    last: last.row(e),
+                    ends: (z.row(i), z.row(j)),
+                    weight: self.weights[e],
+                    smoothness: s.smoothness_edge[e],
                     clock,
                 };
                 arch.dispatch(EdgeTask {
                     rule: self,
                     rows,
+                    coefficients,
                     flow,
                     mixed,
-                    fused,
+                    refresh,
                 });
             });
 
         // y⁺ = y + ΣF, x⁺ = z − ΣCw(z_i − z_j)
         s.y_last.copy_from(&s.y);
         add_flows(graph, &s.flow, &mut s.y);
-        s.mixed.values_mut().iter_mut().for_each(|m| *m = -*m);
         std::mem::swap(&mut s.x_older, &mut s.x_last);
         std::mem::swap(&mut s.x_last, &mut s.x);
         s.x.copy_from(&s.z);
@@ -682,11 +782,13 @@ fn min_rows(dimension: usize) -> usize {
     512usize.div_ceil(dimension).max(1)
 }
 
-#[cfg(target_arch = "x86_64")]
-fn has_fma() -> bool {
-    std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx2")
-}
-#[cfg(not(target_arch = "x86_64"))]
-fn has_fma() -> bool {
-    false
+/// `count` rows of `length` numbers each; empty rows if there are no numbers.
+fn rows_or_none(
+    values: &mut [f32],
+    length: usize,
+    count: usize,
+) -> impl IndexedParallelIterator<Item = &mut [f32]> {
+    let mut rows: Vec<&mut [f32]> = values.chunks_exact_mut(length).collect();
+    rows.resize_with(count, Default::default);
+    rows.into_par_iter()
 }

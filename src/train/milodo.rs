@@ -5,6 +5,7 @@
 //! difference is zero and its weights get no gradient. Rows are `[agents, features, B·d]`.
 
 use super::batch::{Batch, Place};
+use super::kernel::{self, LstmShape};
 use super::unroll::RuleModule;
 use crate::rule::milodo::{AgentCells, Milodo};
 use crate::rule::{self, lstm};
@@ -42,6 +43,8 @@ pub struct MilodoModule {
     mixing: StackedCell,
     #[module(skip)]
     tables: Tables,
+    /// Whether a cell is one operation ([`kernel::lstm`], f32 only) or written operation by operation.
+    fused: bool,
 }
 
 /// Who sits in which neighbour slot.
@@ -86,8 +89,8 @@ impl Tables {
     }
 }
 
-/// Hidden and cell state of one stacked network, `[agents, 20, B·d]`.
-type Memory = (Tensor<3>, Tensor<3>);
+/// Hidden above cell state of one stacked network, `[agents, 40, B·d]`.
+type Memory = Tensor<3>;
 
 /// What `milodo` carries from step to step.
 #[derive(Clone, Debug)]
@@ -150,8 +153,19 @@ impl StackedCell {
     }
 
     /// `[agents, inputs, rows]` → `[agents, outputs, rows]` before the last activation.
-    fn forward(&self, input: Tensor<3>, (h, c): Memory) -> (Tensor<3>, Memory) {
-        let [n, _, rows] = input.dims();
+    fn forward(&self, input: Tensor<3>, memory: Memory, fused: bool) -> (Tensor<3>, Memory) {
+        let [n, inputs, rows] = input.dims();
+        if fused {
+            let shape = LstmShape {
+                inputs,
+                outputs: self.out_bias.dims()[1],
+            };
+            return kernel::lstm(input, memory, self.parameters(), shape);
+        }
+        let (h, c) = (
+            memory.clone().slice([0..n, 0..H, 0..rows]),
+            memory.slice([0..n, H..2 * H, 0..rows]),
+        );
         let gates = self.weight_ih.val().matmul(input)
             + self.weight_hh.val().matmul(h)
             + (self.bias_ih.val() + self.bias_hh.val());
@@ -166,7 +180,24 @@ impl StackedCell {
             activation::relu(self.linear_weight.val().matmul(h.clone()) + self.linear_bias.val());
         (
             self.out_weight.val().matmul(hidden) + self.out_bias.val(),
-            (h, c),
+            Tensor::cat(vec![h, c], 1),
+        )
+    }
+
+    /// Every agent's parameters in one row, in the order of [`LstmShape`].
+    fn parameters(&self) -> Tensor<2> {
+        let flat = |t: Tensor<3>| t.flatten::<2>(1, 2);
+        Tensor::cat(
+            vec![
+                flat(self.weight_ih.val()),
+                flat(self.weight_hh.val()),
+                flat(self.bias_ih.val() + self.bias_hh.val()),
+                flat(self.linear_weight.val()),
+                flat(self.linear_bias.val()),
+                flat(self.out_weight.val()),
+                flat(self.out_bias.val()),
+            ],
+            1,
         )
     }
 }
@@ -187,7 +218,14 @@ impl MilodoModule {
             dual: StackedCell::new(&cells(|c| &c.dual), w, w, &place),
             mixing: StackedCell::new(&cells(|c| &c.mixing), w, w, &place),
             tables,
+            fused: dtype == DType::F32,
         }
+    }
+
+    /// The same module written operation by operation: the reference.
+    pub fn op_by_op(mut self) -> Self {
+        self.fused = false;
+        self
     }
 
     /// The frozen twin.
@@ -215,12 +253,7 @@ impl RuleModule for MilodoModule {
 
     fn start(&self, batch: &Batch) -> MilodoState {
         let (n, b, d) = (batch.agents, batch.problems, batch.dimension);
-        let memory = || {
-            (
-                batch.place.zeros([n, H, b * d]),
-                batch.place.zeros([n, H, b * d]),
-            )
-        };
+        let memory = || batch.place.zeros([n, 2 * H, b * d]);
         MilodoState {
             x: batch.place.zeros([n * b, d]),
             y: batch.place.zeros([n * b, d]),
@@ -239,6 +272,7 @@ impl RuleModule for MilodoModule {
         let (out, primal) = self.primal.forward(
             Tensor::cat(vec![wide(s.y.clone()), wide(g.clone())], 1),
             s.primal,
+            self.fused,
         );
         let p = activation::relu(out).reshape([n * b, d]);
         let z = batch.prox(p.clone(), s.x - p * (g + s.y.clone()));
@@ -262,7 +296,7 @@ impl RuleModule for MilodoModule {
         let differences: Tensor<3> = Tensor::cat(differences, 1);
 
         // Both ends of an edge keep the mean of their outputs: the second exchange.
-        let (out, dual) = self.dual.forward(differences.clone(), s.dual);
+        let (out, dual) = self.dual.forward(differences.clone(), s.dual, self.fused);
         let own = out.exp().reshape([n * w, rows]);
         let reverse = (0..n * w)
             .map(|k| self.tables.reverse(k / w, k % w) as i32)
@@ -271,7 +305,9 @@ impl RuleModule for MilodoModule {
         let mean = ((own + other) * 0.5).reshape([n, w, rows]);
         let y = s.y + (mean * differences.clone()).sum_dim(1).reshape([n * b, d]);
 
-        let (out, mixing) = self.mixing.forward(differences.clone(), s.mixing);
+        let (out, mixing) = self
+            .mixing
+            .forward(differences.clone(), s.mixing, self.fused);
         let x = z
             - (activation::relu(out) * differences)
                 .sum_dim(1)
@@ -290,13 +326,12 @@ impl RuleModule for MilodoModule {
     }
 
     fn detach(s: MilodoState) -> MilodoState {
-        let cut = |(h, c): Memory| (h.detach(), c.detach());
         MilodoState {
             x: s.x.detach(),
             y: s.y.detach(),
-            primal: cut(s.primal),
-            dual: cut(s.dual),
-            mixing: cut(s.mixing),
+            primal: s.primal.detach(),
+            dual: s.dual.detach(),
+            mixing: s.mixing.detach(),
         }
     }
 

@@ -1,11 +1,12 @@
 //! The training half: the rules as Burn modules, unrolled, differentiated, trained, checkpointed.
 //!
 //! Read in this order: [`recipe`] what is trained on what; [`batch`] problems as tensors; [`shared`] and [`milodo`] the rules'
-//! twins; [`meta_loss`]; [`trainer`] the loop; [`checkpoint`].
+//! twins, their networks as one operation each ([`kernel`]); [`meta_loss`]; [`trainer`] the loop; [`checkpoint`].
 
 pub mod batch;
 pub mod checkpoint;
 pub mod device;
+pub mod kernel;
 pub mod meta_loss;
 pub mod milodo;
 pub mod parameters;

@@ -6,6 +6,7 @@
 //! the first layer once per agent or edge.
 
 use super::batch::{Batch, Place};
+use super::kernel::{self, PerceptronShape};
 use crate::random;
 use crate::rule::features::{EDGE_FEATURES, LOG_FLOOR, NODE_FEATURES, clock, mixing_hardness};
 use crate::rule::mlp::{Linear, Mlp};
@@ -42,6 +43,8 @@ pub struct SharedModule {
     clock_cap: u32,
     /// Whether gradients flow through the features (the full meta-gradient) or only through the update.
     track_features: bool,
+    /// Whether a network is one operation ([`kernel::perceptron`], f32 only) or written operation by operation.
+    fused: bool,
 }
 
 /// [`Ranges`] by output.
@@ -133,6 +136,7 @@ pub fn initial(
             "rule/edge",
         )),
         clock_cap,
+        refresh: 1,
     }
 }
 
@@ -192,7 +196,14 @@ impl SharedModule {
             },
             clock_cap: rule.clock_cap,
             track_features,
+            fused: dtype == DType::F32,
         }
+    }
+
+    /// The same module written operation by operation: the reference.
+    pub fn op_by_op(mut self) -> Self {
+        self.fused = false;
+        self
     }
 
     /// The frozen twin.
@@ -229,6 +240,7 @@ impl SharedModule {
             node: mlp(&self.node),
             edge: mlp(&self.edge),
             clock_cap: self.clock_cap,
+            refresh: 1,
         }
     }
 
@@ -260,6 +272,7 @@ impl SharedModule {
     /// `per_row`: features that differ between coordinates, `[rows, d]` each; `per_item`: the others, `[rows, 1]` each.
     /// Without features the constants alone, `[1, 1]` each.
     fn coefficients<const O: usize>(
+        &self,
         layers: &[Layer],
         constants: Tensor<2>,
         ranges: &[f64; O],
@@ -272,9 +285,6 @@ impl SharedModule {
         }
         let [rows, d] = per_row[0].dims();
         let (f_row, f_item) = (per_row.len(), per_item.len());
-        let first = &layers[0];
-        let weight = first.weight.val();
-        let outputs = weight.dims()[0];
         let by_row: Tensor<2> = Tensor::cat(
             per_row
                 .into_iter()
@@ -286,6 +296,27 @@ impl SharedModule {
             per_item.into_iter().map(|t| t.reshape([1, rows])).collect(),
             0,
         );
+        if self.fused {
+            let hidden = &layers[..layers.len() - 1];
+            let shape = PerceptronShape {
+                varying: f_row,
+                shared: f_item,
+                hidden: hidden.iter().map(|l| l.weight.dims()[0]).collect(),
+                ranges: ranges.iter().map(|r| *r as f32).collect(),
+            };
+            let flat = |t: Tensor<2>| t.flatten::<1>(0, 1);
+            let parameters = layers
+                .iter()
+                .flat_map(|l| [flat(l.weight.val()), flat(l.bias.val())])
+                .chain([flat(constants.clone())])
+                .collect();
+            let parameters = Tensor::cat(parameters, 0);
+            let mut outputs = kernel::perceptron(by_row, by_item, parameters, &shape).into_iter();
+            return std::array::from_fn(|o| outputs.next().unwrap_or_else(|| constant(o)));
+        }
+        let first = &layers[0];
+        let weight = first.weight.val();
+        let outputs = weight.dims()[0];
         let a = weight
             .clone()
             .slice([0..outputs, 0..f_row])
@@ -384,7 +415,7 @@ impl SharedModule {
             ];
             (per_row, per_item, Some(su))
         };
-        let [ln_p, beta, delta, gamma] = Self::coefficients(
+        let [ln_p, beta, delta, gamma] = self.coefficients(
             &self.node,
             self.node_constants.val(),
             &self.ranges.node,
@@ -434,7 +465,7 @@ impl SharedModule {
                 vec![r1, r2, constant_row(e, time), constant_row(e, hardness)],
             )
         };
-        let [ln_s, c, theta] = Self::coefficients(
+        let [ln_s, c, theta] = self.coefficients(
             &self.edge,
             self.edge_constants.val(),
             &self.ranges.edge,

@@ -1,0 +1,134 @@
+//! The fused cells on burn-flex: tensors in, slices through [`super::perceptron`] and [`super::lstm`], tensors out.
+
+use super::{CellGradients, CellOps, LstmShape, PerceptronShape, lstm, perceptron};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::TensorData;
+
+type Primitive = FloatTensor<Flex>;
+
+fn tensor(values: Vec<f32>, shape: impl Into<Vec<usize>>) -> Primitive {
+    Primitive::from_data(TensorData::new(values, shape.into()))
+}
+
+/// The tensor's numbers in row-major order; without a copy if they lie so.
+fn with<T>(tensors: [&Primitive; 3], f: impl FnOnce([&[f32]; 3]) -> T) -> T {
+    let contiguous = tensors.map(Primitive::to_contiguous);
+    f(contiguous.each_ref().map(slice))
+}
+
+fn slice(t: &Primitive) -> &[f32] {
+    t.as_slice()
+        .expect("the fused cells are called with f32 tensors only")
+}
+
+fn perceptron_inputs<'a>(
+    [varying, shared, parameters]: [&'a [f32]; 3],
+    items: usize,
+    shape: &'a PerceptronShape,
+) -> perceptron::Inputs<'a> {
+    perceptron::Inputs {
+        shape,
+        varying,
+        shared,
+        parameters,
+        items,
+        columns: varying.len() / shape.varying,
+    }
+}
+
+fn lstm_inputs<'a>(
+    [input, state, parameters]: [&'a [f32]; 3],
+    [groups, columns]: [usize; 2],
+    shape: LstmShape,
+) -> lstm::Inputs<'a> {
+    lstm::Inputs {
+        shape,
+        groups,
+        columns,
+        input,
+        state,
+        parameters,
+    }
+}
+
+impl CellOps for Flex {
+    fn perceptron(
+        varying: Primitive,
+        shared: Primitive,
+        parameters: Primitive,
+        shape: PerceptronShape,
+    ) -> Vec<Primitive> {
+        let (columns, items) = (varying.shape()[1], shared.shape()[1]);
+        let out = with([&varying, &shared, &parameters], |slices| {
+            perceptron::forward(perceptron_inputs(slices, items, &shape))
+        });
+        let outputs = shape.ranges.len();
+        let out = tensor(out, [outputs, columns]);
+        (0..outputs)
+            .map(|o| out.narrow(0, o, 1).reshape([columns].into()))
+            .collect()
+    }
+
+    fn lstm(
+        input: Primitive,
+        state: Primitive,
+        parameters: Primitive,
+        shape: LstmShape,
+    ) -> (Primitive, Primitive) {
+        let sizes = [input.shape()[0], input.shape()[2]];
+        let [groups, columns] = sizes;
+        let (out, next) = with([&input, &state, &parameters], |slices| {
+            lstm::forward(lstm_inputs(slices, sizes, shape))
+        });
+        (
+            tensor(out, [groups, shape.outputs, columns]),
+            tensor(next, [groups, state.shape()[1], columns]),
+        )
+    }
+}
+
+impl CellGradients for Flex {
+    fn perceptron_backward(
+        [varying, shared, parameters]: [Primitive; 3],
+        gradients: Primitive,
+        shape: &PerceptronShape,
+        by_inputs: bool,
+    ) -> (Primitive, Option<[Primitive; 2]>) {
+        let (columns, items) = (varying.shape()[1], shared.shape()[1]);
+        let gradients = gradients.to_contiguous();
+        let found = with([&varying, &shared, &parameters], |slices| {
+            let inputs = perceptron_inputs(slices, items, shape);
+            perceptron::backward(inputs, slice(&gradients), by_inputs)
+        });
+        let by_inputs = by_inputs.then(|| {
+            [
+                tensor(found.varying, [shape.varying, columns]),
+                tensor(found.shared, [shape.shared, items]),
+            ]
+        });
+        (tensor(found.parameters, [shape.parameters()]), by_inputs)
+    }
+
+    fn lstm_backward(
+        [input, state, parameters]: [Primitive; 3],
+        out: Option<Primitive>,
+        next: Option<Primitive>,
+        shape: LstmShape,
+    ) -> [Primitive; 3] {
+        let [groups, _, columns] = input.shape().dims();
+        let (out, next) = (
+            out.map(|t| t.to_contiguous()),
+            next.map(|t| t.to_contiguous()),
+        );
+        let found = with([&input, &state, &parameters], |slices| {
+            let inputs = lstm_inputs(slices, [groups, columns], shape);
+            lstm::backward(inputs, out.as_ref().map(slice), next.as_ref().map(slice))
+        });
+        [
+            tensor(found.input, [groups, shape.inputs, columns]),
+            tensor(found.state, [groups, state.shape()[1], columns]),
+            tensor(found.parameters, [groups, parameters.shape()[1]]),
+        ]
+    }
+}

@@ -1,0 +1,395 @@
+//! The cell of `shared` on all columns of a batch, forward ([`crate::rule::perceptron`]) and backward, block by block in cache.
+//!
+//! ```text
+//! ȳ_K = ranges ⊙ ȳ ⊙ (1 − tanh²)      W̄_k = ȳ_k h_{k−1}ᵀ      h̄_{k−1} = W_kᵀ ȳ_k      ȳ_{k−1} = h̄_{k−1} ⊙ [h_{k−1} > 0]
+//! ```
+//!
+//! The backward pass keeps the inputs only and recomputes the rest. Tasks have fixed sizes and their weight gradients are
+//! added in order: the result does not depend on the threads.
+
+use super::PerceptronShape;
+use crate::rule::dense::{accumulate, outer, sum};
+use crate::rule::perceptron::{Perceptron, Work};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Columns of a block: the hidden layers of a block fit the first-level cache.
+const C: usize = 128;
+/// Columns that one task takes at least.
+const TASK: usize = 2048;
+
+type Block = [f32; C];
+
+/// The tensors of one call; see [`super::CellOps::perceptron`] for shapes.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Sizes and ranges.
+    pub shape: &'a PerceptronShape,
+    /// `[varying, columns]`
+    pub varying: &'a [f32],
+    /// `[shared, items]`
+    pub shared: &'a [f32],
+    /// `[parameters]`
+    pub parameters: &'a [f32],
+    /// Number of items; divides the number of columns.
+    pub items: usize,
+    /// Number of columns.
+    pub columns: usize,
+}
+
+/// Gradients with respect to the tensors of [`Inputs`].
+pub struct InputGradients {
+    /// `[varying, columns]`; empty unless asked for.
+    pub varying: Vec<f32>,
+    /// `[shared, items]`; empty unless asked for.
+    pub shared: Vec<f32>,
+    /// `[parameters]`
+    pub parameters: Vec<f32>,
+}
+
+/// The cell with what the backward pass needs besides.
+struct Cell<'a> {
+    inputs: Inputs<'a>,
+    net: Perceptron,
+    /// Row-major `[inputs, outputs]` of every layer.
+    transposed: Vec<Vec<f32>>,
+    /// Where every layer's weights begin in the parameters.
+    at: Vec<usize>,
+}
+
+impl<'a> Cell<'a> {
+    fn new(inputs: Inputs<'a>) -> Self {
+        let shape = inputs.shape;
+        let (mut at, mut next, mut width) = (Vec::new(), 0, shape.varying + shape.shared);
+        let mut layers = Vec::new();
+        for outputs in shape.widths() {
+            let (weight, rest) = inputs.parameters[next..].split_at(width * outputs);
+            layers.push((weight, &rest[..outputs]));
+            at.push(next);
+            next += (width + 1) * outputs;
+            width = outputs;
+        }
+        let constants = &inputs.parameters[next..];
+        let net = Perceptron::new(layers, shape.varying, constants, &shape.ranges);
+        let transposed = net
+            .layers
+            .iter()
+            .map(|l| transpose(&l.weight, l.inputs))
+            .collect();
+        Self {
+            inputs,
+            net,
+            transposed,
+            at,
+        }
+    }
+
+    fn columns_per_item(&self) -> usize {
+        self.inputs.columns / self.inputs.items
+    }
+
+    /// Runs of whole items, of fixed size.
+    fn tasks(&self) -> Vec<Range<usize>> {
+        let items = self.inputs.items;
+        let size = TASK.div_ceil(self.columns_per_item()).max(1);
+        (0..items)
+            .step_by(size)
+            .map(|start| start..(start + size).min(items))
+            .collect()
+    }
+
+    /// The segments of columns `[from, to)` that belong to one item each: `(item, range within the block)`.
+    fn segments(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let d = self.columns_per_item();
+        (from / d..(to - 1) / d + 1).map(move |item| {
+            let (start, end) = ((item * d).max(from), ((item + 1) * d).min(to));
+            (item, start - from..end - from)
+        })
+    }
+
+    /// Evaluates columns `[from, to)` into `work`; `first`: `[items of the task, h₁]`, beginning at item `task`.
+    #[inline(always)]
+    fn forward<S: Simd>(
+        &self,
+        simd: S,
+        (from, to): (usize, usize),
+        first: &[f32],
+        task: usize,
+        work: &mut Work<C>,
+    ) {
+        for (row, block) in self
+            .inputs
+            .varying
+            .chunks_exact(self.inputs.columns)
+            .zip(&mut work[0])
+        {
+            load(&row[from..to], block);
+        }
+        let h = self.net.layers[0].outputs;
+        for (item, columns) in self.segments(from, to) {
+            let first = &first[(item - task) * h..][..h];
+            for (y, b) in work[1].iter_mut().zip(first) {
+                y[columns.clone()].fill(*b);
+            }
+        }
+        self.net.forward(simd, work);
+    }
+
+    /// [`Perceptron::first`] of every item of a task, `[items, h₁]`.
+    fn firsts(&self, items: &Range<usize>) -> Vec<f32> {
+        let h = self.net.layers[0].outputs;
+        let mut firsts = vec![0.0; items.len() * h];
+        let mut shared = vec![0.0; self.inputs.shape.shared];
+        for (item, out) in items.clone().zip(firsts.chunks_exact_mut(h)) {
+            for (s, value) in shared.iter_mut().enumerate() {
+                *value = self.inputs.shared[s * self.inputs.items + item];
+            }
+            self.net.first(&shared, out);
+        }
+        firsts
+    }
+}
+
+/// The transpose of a row-major matrix with `columns` columns.
+pub(super) fn transpose(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let rows = matrix.len() / columns;
+    (0..matrix.len())
+        .map(|t| matrix[(t % rows) * columns + t / rows])
+        .collect()
+}
+
+/// Copies a column range into a block and clears the rest of it.
+#[inline(always)]
+fn load(values: &[f32], block: &mut Block) {
+    block[..values.len()].copy_from_slice(values);
+    block[values.len()..].fill(0.0);
+}
+
+/// Splits every row of a row-major `[rows, columns]` array at the tasks' ends: `[task][row]`.
+pub(super) fn split_rows<'a>(
+    values: &'a mut [f32],
+    columns: usize,
+    ends: impl Iterator<Item = usize> + Clone,
+) -> Vec<Vec<&'a mut [f32]>> {
+    let mut tasks: Vec<Vec<&mut [f32]>> = ends.clone().map(|_| Vec::new()).collect();
+    if columns == 0 {
+        return tasks;
+    }
+    for mut row in values.chunks_exact_mut(columns) {
+        let mut start = 0;
+        for (task, end) in tasks.iter_mut().zip(ends.clone()) {
+            let (mine, rest) = row.split_at_mut(end - start);
+            task.push(mine);
+            (row, start) = (rest, end);
+        }
+    }
+    tasks
+}
+
+struct Forward<'a, 'b> {
+    cell: &'a Cell<'a>,
+    items: Range<usize>,
+    out: Vec<&'b mut [f32]>,
+}
+
+impl WithSimd for Forward<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let cell = self.cell;
+        let d = cell.columns_per_item();
+        let (start, end) = (self.items.start * d, self.items.end * d);
+        let firsts = cell.firsts(&self.items);
+        let mut work = cell.net.work();
+        for from in (start..end).step_by(C) {
+            let to = (from + C).min(end);
+            cell.forward(simd, (from, to), &firsts, self.items.start, &mut work);
+            let outputs = &work[cell.net.layers.len()];
+            for (o, (out, tanh)) in self.out.iter_mut().zip(outputs).enumerate() {
+                let (constant, range) = (cell.net.constants[o], cell.net.ranges[o]);
+                for (out, t) in out[from - start..to - start].iter_mut().zip(tanh) {
+                    *out = constant + range * t;
+                }
+            }
+        }
+    }
+}
+
+/// `y`, row-major `[outputs, columns]`.
+pub fn forward(inputs: Inputs) -> Vec<f32> {
+    let mut out = vec![0.0; inputs.shape.ranges.len() * inputs.columns];
+    if inputs.columns == 0 {
+        return out;
+    }
+    let cell = Cell::new(inputs);
+    let tasks = cell.tasks();
+    let d = cell.columns_per_item();
+    let rows = split_rows(&mut out, inputs.columns, tasks.iter().map(|t| t.end * d));
+    tasks.into_par_iter().zip(rows).for_each(|(items, out)| {
+        pulp::Arch::new().dispatch(Forward {
+            cell: &cell,
+            items,
+            out,
+        });
+    });
+    out
+}
+
+struct Backward<'a, 'b> {
+    cell: &'a Cell<'a>,
+    items: Range<usize>,
+    /// `[outputs, columns]`
+    gradient: &'a [f32],
+    /// Rows of the task's part of the gradients by `v` and `s`; empty unless asked for.
+    varying: Vec<&'b mut [f32]>,
+    shared: Vec<&'b mut [f32]>,
+}
+
+impl WithSimd for Backward<'_, '_> {
+    /// The task's part of the parameters' gradient.
+    type Output = Vec<f32>;
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) -> Vec<f32> {
+        let cell = self.cell;
+        let shape = cell.inputs.shape;
+        let d = cell.columns_per_item();
+        let (start, end) = (self.items.start * d, self.items.end * d);
+        let firsts = cell.firsts(&self.items);
+        let mut work = cell.net.work();
+        let mut slopes = cell.net.work::<C>();
+        let count = cell.net.layers.len();
+        let zero = simd.splat_f32s(0.0);
+        // Weight gradients lane by lane, bias gradients as numbers; the first layer's bias belongs to the items.
+        let layers = &cell.net.layers;
+        let mut weights: Vec<Vec<S::f32s>> = layers
+            .iter()
+            .map(|l| vec![zero; l.inputs * l.outputs])
+            .collect();
+        let mut biases: Vec<Vec<f32>> = layers.iter().map(|l| vec![0.0; l.outputs]).collect();
+        let h = layers[0].outputs;
+        let mut items = vec![0.0; self.items.len() * h];
+        let mut constants = vec![0.0; shape.ranges.len()];
+        for from in (start..end).step_by(C) {
+            let to = (from + C).min(end);
+            cell.forward(simd, (from, to), &firsts, self.items.start, &mut work);
+            for (o, slope) in slopes[count].iter_mut().enumerate() {
+                load(&self.gradient[o * cell.inputs.columns..][from..to], slope);
+                constants[o] += sum(slope);
+                for (g, t) in slope.iter_mut().zip(&work[count][o]) {
+                    *g *= shape.ranges[o] * (1.0 - t * t);
+                }
+            }
+            for k in (0..count).rev() {
+                let (before, after) = slopes.split_at_mut(k + 1);
+                let slope = &after[0][..];
+                outer(simd, slope, &work[k], &mut weights[k]);
+                if k == 0 {
+                    for (item, columns) in cell.segments(from, to) {
+                        let item = &mut items[(item - self.items.start) * h..][..h];
+                        for (total, slope) in item.iter_mut().zip(slope) {
+                            *total += sum(&slope[columns.clone()]);
+                        }
+                    }
+                    if self.varying.is_empty() {
+                        continue;
+                    }
+                } else {
+                    for (total, slope) in biases[k].iter_mut().zip(slope) {
+                        *total += sum(slope);
+                    }
+                }
+                let below = &mut before[k][..];
+                below.fill([0.0; C]);
+                accumulate(simd, &cell.transposed[k], slope, below);
+                if k > 0 {
+                    for (below, h) in below.iter_mut().zip(&work[k]) {
+                        for (g, h) in below.iter_mut().zip(h) {
+                            *g = if *h > 0.0 { *g } else { 0.0 };
+                        }
+                    }
+                }
+            }
+            for (out, slope) in self.varying.iter_mut().zip(&slopes[0]) {
+                out[from - start..to - start].copy_from_slice(&slope[..to - from]);
+            }
+        }
+
+        // From items to the first layer's bias and its columns of s.
+        let mut parameters = vec![0.0; cell.inputs.parameters.len()];
+        let width = shape.varying + shape.shared;
+        for (j, item) in self.items.clone().enumerate() {
+            for (o, slope) in items[j * h..][..h].iter().enumerate() {
+                biases[0][o] += slope;
+                for s in 0..shape.shared {
+                    parameters[o * width + shape.varying + s] +=
+                        slope * cell.inputs.shared[s * cell.inputs.items + item];
+                }
+            }
+            for (s, out) in self.shared.iter_mut().enumerate() {
+                out[j] = (0..h)
+                    .map(|o| cell.net.weight_shared[o * shape.shared + s] * items[j * h + o])
+                    .sum();
+            }
+        }
+        for (k, layer) in layers.iter().enumerate() {
+            let stride = if k == 0 { width } else { layer.inputs };
+            for (t, lanes) in weights[k].iter().enumerate() {
+                let (o, i) = (t / layer.inputs, t % layer.inputs);
+                parameters[cell.at[k] + o * stride + i] = simd.reduce_sum_f32s(*lanes);
+            }
+            parameters[cell.at[k] + stride * layer.outputs..][..layer.outputs]
+                .copy_from_slice(&biases[k]);
+        }
+        let at = parameters.len() - constants.len();
+        parameters[at..].copy_from_slice(&constants);
+        parameters
+    }
+}
+
+/// Gradients of `Σ gradient ⊙ y`; those by `v` and `s` only if `by_inputs`.
+pub fn backward(inputs: Inputs, gradient: &[f32], by_inputs: bool) -> InputGradients {
+    let shape = inputs.shape;
+    let rows = |wanted: usize| vec![0.0; if by_inputs { wanted } else { 0 }];
+    let mut gradients = InputGradients {
+        varying: rows(shape.varying * inputs.columns),
+        shared: rows(shape.shared * inputs.items),
+        parameters: vec![0.0; inputs.parameters.len()],
+    };
+    if inputs.columns == 0 {
+        return gradients;
+    }
+    let cell = Cell::new(inputs);
+    let tasks = cell.tasks();
+    let d = cell.columns_per_item();
+    let varying = split_rows(
+        &mut gradients.varying,
+        inputs.columns,
+        tasks.iter().map(|t| t.end * d),
+    );
+    let shared = split_rows(
+        &mut gradients.shared,
+        inputs.items,
+        tasks.iter().map(|t| t.end),
+    );
+    let parts: Vec<Vec<f32>> = tasks
+        .into_par_iter()
+        .zip(varying)
+        .zip(shared)
+        .map(|((items, varying), shared)| {
+            pulp::Arch::new().dispatch(Backward {
+                cell: &cell,
+                items,
+                gradient,
+                varying,
+                shared,
+            })
+        })
+        .collect();
+    for part in parts {
+        for (total, part) in gradients.parameters.iter_mut().zip(part) {
+            *total += part;
+        }
+    }
+    gradients
+}
