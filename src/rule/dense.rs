@@ -1,74 +1,157 @@
-//! Dense layers on blocks of columns, in registers: `Y += W X`, and for training `G += Ȳ Xᵀ` (`X̄ = Wᵀ Ȳ` is the first one again).
+//! Dense layers on blocks of columns, in registers: `Y = W X + b`, and for training `G += Ȳ Xᵀ` (`X̄ = Wᵀ Ȳ` is the first one again).
 //!
-//! A block holds one number of each of `C` columns per row: `X` is `[inputs][C]`. Sums stay in eight vector registers at a
-//! time, which is what hides the latency of a fused multiply-add on the machines of today; every load feeds several of them.
-//! Sums run over rows (`Y`) or lanes (`G`) in an order that depends on neither threads nor neighbours.
+//! A block holds one number of each of `C` columns per row: `X` is `[inputs][C]`, `C` a multiple of 32. Twelve sums stay in vector
+//! registers at a time: enough to hide the latency of a fused multiply-add, with room for the operands in sixteen registers;
+//! every load feeds several of them. Sums run over rows (`Y`) or lanes (`G`) in an order that depends on neither threads nor
+//! neighbours.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
-/// `y[o] += Σ_i weight[o, i] x[i]`; `weight` is row-major `[y.len(), x.len()]`.
-#[inline(always)]
-pub fn accumulate<S: Simd, const C: usize>(
-    simd: S,
-    weight: &[f32],
-    x: &[[f32; C]],
-    y: &mut [[f32; C]],
-) {
-    match S::F32_LANES {
-        16 => rows::<S, 4, 2, C>(simd, weight, x, y),
-        8 => rows::<S, 2, 4, C>(simd, weight, x, y),
-        _ => rows::<S, 1, 8, C>(simd, weight, x, y),
-    }
+/// Rows of `Y` (of `Ȳ`) that are worked on together, with two registers of columns (two rows of `X`).
+const ROWS: usize = 6;
+
+/// A matrix whose rows are interleaved six by six, in the order in which [`affine`] reads them.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    inputs: usize,
+    values: Vec<f32>,
 }
 
-/// `O` rows of `y` at a time, the rest one by one.
-#[inline(always)]
-fn rows<S: Simd, const O: usize, const V: usize, const C: usize>(
-    simd: S,
-    weight: &[f32],
-    x: &[[f32; C]],
-    y: &mut [[f32; C]],
-) {
-    let mut weights = weight.chunks_exact(O * x.len());
-    let mut blocks = y.chunks_exact_mut(O);
-    for (weight, y) in weights.by_ref().zip(blocks.by_ref()) {
-        tile::<S, O, V, C>(simd, weight, x, y);
-    }
-    let rest = weights.remainder().chunks_exact(x.len());
-    for (weight, y) in rest.zip(blocks.into_remainder().chunks_exact_mut(1)) {
-        tile::<S, 1, V, C>(simd, weight, x, y);
-    }
-}
-
-#[inline(always)]
-fn tile<S: Simd, const O: usize, const V: usize, const C: usize>(
-    simd: S,
-    weight: &[f32],
-    x: &[[f32; C]],
-    y: &mut [[f32; C]],
-) {
-    let inputs = x.len();
-    let rows: [&[f32]; O] = std::array::from_fn(|o| &weight[o * inputs..][..inputs]);
-    let vectors = C / S::F32_LANES;
-    for start in (0..vectors).step_by(V) {
-        let mut sum = [[simd.splat_f32s(0.0); V]; O];
-        for (o, sum) in sum.iter_mut().enumerate() {
-            let y = &S::as_simd_f32s(&y[o]).0[start..start + V];
-            sum.copy_from_slice(y);
-        }
-        for (i, x) in x.iter().enumerate() {
-            let x = &S::as_simd_f32s(x).0[start..start + V];
-            for o in 0..O {
-                let w = simd.splat_f32s(rows[o][i]);
-                for v in 0..V {
-                    sum[o][v] = simd.mul_add_e_f32s(w, x[v], sum[o][v]);
-                }
+impl Packed {
+    /// From a row-major matrix with `inputs` columns.
+    pub fn new(matrix: &[f32], inputs: usize) -> Self {
+        let mut values = Vec::with_capacity(matrix.len());
+        for rows in matrix.chunks(ROWS * inputs) {
+            for i in 0..inputs {
+                values.extend(rows[i..].iter().step_by(inputs));
             }
         }
-        for (o, sum) in sum.iter().enumerate() {
-            S::as_mut_simd_f32s(&mut y[o]).0[start..start + V].copy_from_slice(sum);
+        Self { inputs, values }
+    }
+
+    /// From the transpose of a row-major matrix with `columns` columns.
+    pub fn transposed(matrix: &[f32], columns: usize) -> Self {
+        let mut transpose = Vec::with_capacity(matrix.len());
+        for column in 0..columns {
+            transpose.extend(matrix[column..].iter().step_by(columns));
+        }
+        Self::new(&transpose, matrix.len() / columns)
+    }
+}
+
+/// What a layer's sums start from.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// One number per row of `Y`.
+    Bias(&'a [f32]),
+    /// Zero.
+    Zero,
+    /// What `Y` holds.
+    Held,
+}
+
+/// `y[o] = start + Σ_i weight[o, i] x[i]`, negative numbers replaced by zero if `relu`; `weight`: `[y.len(), x.len()]`.
+#[inline(always)]
+pub fn affine<S: Simd, const C: usize>(
+    simd: S,
+    weight: &Packed,
+    start: Start,
+    x: &[[f32; C]],
+    y: &mut [[f32; C]],
+    relu: bool,
+) {
+    // A function of its own: one copy of the loops, whatever calls them.
+    simd.vectorize(Affine {
+        weight,
+        start,
+        x,
+        y,
+        relu,
+    });
+}
+
+struct Affine<'a, const C: usize> {
+    weight: &'a Packed,
+    start: Start<'a>,
+    x: &'a [[f32; C]],
+    y: &'a mut [[f32; C]],
+    relu: bool,
+}
+
+impl<const C: usize> WithSimd for Affine<'_, C> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        match S::F32_LANES {
+            1 => self.rows::<S, 1>(simd),
+            _ => self.rows::<S, 2>(simd),
         }
     }
+}
+
+impl<const C: usize> Affine<'_, C> {
+    #[inline(always)]
+    fn rows<S: Simd, const V: usize>(&mut self, simd: S) {
+        for row in (0..self.y.len()).step_by(ROWS) {
+            match self.y.len() - row {
+                1 => self.tile::<S, 1, V>(simd, row),
+                2 => self.tile::<S, 2, V>(simd, row),
+                3 => self.tile::<S, 3, V>(simd, row),
+                4 => self.tile::<S, 4, V>(simd, row),
+                5 => self.tile::<S, 5, V>(simd, row),
+                _ => self.tile::<S, ROWS, V>(simd, row),
+            }
+        }
+    }
+
+    /// Rows `row .. row + O` of `y`, `V` registers of columns at a time.
+    #[inline(always)]
+    fn tile<S: Simd, const O: usize, const V: usize>(&mut self, simd: S, row: usize) {
+        let inputs = self.weight.inputs;
+        let weights = self.weight.values[row * inputs..][..O * inputs].as_chunks::<O>();
+        let y = &mut self.y[row..row + O];
+        let zero = simd.splat_f32s(0.0);
+        for first in (0..columns::<S, C>()).step_by(V) {
+            let mut sum = [[zero; V]; O];
+            match self.start {
+                Start::Bias(bias) => {
+                    for o in 0..O {
+                        sum[o] = [simd.splat_f32s(bias[row + o]); V];
+                    }
+                }
+                Start::Zero => {}
+                Start::Held => {
+                    for o in 0..O {
+                        sum[o].copy_from_slice(&S::as_simd_f32s(&y[o]).0[first..first + V]);
+                    }
+                }
+            }
+            for (w, x) in weights.0.iter().zip(self.x) {
+                let x = &S::as_simd_f32s(x).0[first..first + V];
+                for o in 0..O {
+                    let w = simd.splat_f32s(w[o]);
+                    for v in 0..V {
+                        sum[o][v] = simd.mul_add_e_f32s(w, x[v], sum[o][v]);
+                    }
+                }
+            }
+            for o in 0..O {
+                if self.relu {
+                    for v in 0..V {
+                        sum[o][v] = simd.max_f32s(sum[o][v], zero);
+                    }
+                }
+                S::as_mut_simd_f32s(&mut y[o]).0[first..first + V].copy_from_slice(&sum[o]);
+            }
+        }
+    }
+}
+
+/// Registers of a row. Opaque, so that loops over it stay loops: unrolled, all sizes of tiles together would not fit the
+/// cache of instructions.
+#[inline(always)]
+fn columns<S: Simd, const C: usize>() -> usize {
+    std::hint::black_box(C / S::F32_LANES)
 }
 
 /// `sums[o, i] += y[o] ⊙ x[i]`, lane by lane: row-major `[y.len(), x.len()]` of vectors, to be reduced at the end.
@@ -79,58 +162,81 @@ pub fn outer<S: Simd, const C: usize>(
     x: &[[f32; C]],
     sums: &mut [S::f32s],
 ) {
-    const WIDE: usize = 4;
-    let inputs = x.len();
-    let whole = inputs - inputs % WIDE;
-    let mut pairs = y.chunks_exact(2);
-    let mut rows = sums.chunks_exact_mut(2 * inputs);
-    for (y, sums) in pairs.by_ref().zip(rows.by_ref()) {
-        for i in (0..whole).step_by(WIDE) {
-            products::<S, 2, WIDE, C>(simd, y, &x[i..i + WIDE], sums, inputs, i);
-        }
-        for i in whole..inputs {
-            products::<S, 2, 1, C>(simd, y, &x[i..i + 1], sums, inputs, i);
-        }
-    }
-    for (y, sums) in pairs
-        .remainder()
-        .chunks_exact(1)
-        .zip(rows.into_remainder().chunks_exact_mut(inputs))
-    {
-        for i in (0..whole).step_by(WIDE) {
-            products::<S, 1, WIDE, C>(simd, y, &x[i..i + WIDE], sums, inputs, i);
-        }
-        for i in whole..inputs {
-            products::<S, 1, 1, C>(simd, y, &x[i..i + 1], sums, inputs, i);
+    let sums = pulp::bytemuck::cast_slice_mut(sums);
+    simd.vectorize(Outer { y, x, sums });
+}
+
+struct Outer<'a, const C: usize> {
+    y: &'a [[f32; C]],
+    x: &'a [[f32; C]],
+    sums: &'a mut [f32],
+}
+
+impl<const C: usize> WithSimd for Outer<'_, C> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        for row in (0..self.y.len()).step_by(ROWS) {
+            match self.y.len() - row {
+                1 => self.across::<S, 1>(simd, row),
+                2 => self.across::<S, 2>(simd, row),
+                3 => self.across::<S, 3>(simd, row),
+                4 => self.across::<S, 4>(simd, row),
+                5 => self.across::<S, 5>(simd, row),
+                _ => self.across::<S, ROWS>(simd, row),
+            }
         }
     }
 }
 
-#[inline(always)]
-fn products<S: Simd, const O: usize, const I: usize, const C: usize>(
-    simd: S,
-    y: &[[f32; C]],
-    x: &[[f32; C]],
-    sums: &mut [S::f32s],
-    stride: usize,
-    column: usize,
-) {
-    let y: [&[S::f32s]; O] = std::array::from_fn(|o| S::as_simd_f32s(&y[o]).0);
-    let x: [&[S::f32s]; I] = std::array::from_fn(|i| S::as_simd_f32s(&x[i]).0);
-    let mut sum = [[simd.splat_f32s(0.0); I]; O];
-    for v in 0..C / S::F32_LANES {
+impl<const C: usize> Outer<'_, C> {
+    #[inline(always)]
+    fn across<S: Simd, const O: usize>(&mut self, simd: S, row: usize) {
+        let inputs = self.x.len();
+        for column in (0..inputs - inputs % 2).step_by(2) {
+            self.tile::<S, O, 2>(simd, row, column);
+        }
+        if inputs % 2 == 1 {
+            self.tile::<S, O, 1>(simd, row, inputs - 1);
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const O: usize, const I: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+    ) {
+        let inputs = self.x.len();
+        let (y, x) = (&self.y[row..row + O], &self.x[column..column + I]);
+        let mut sum = [[simd.splat_f32s(0.0); I]; O];
+        for v in 0..columns::<S, C>() {
+            for o in 0..O {
+                let y = S::as_simd_f32s(&y[o]).0[v];
+                for i in 0..I {
+                    let x = S::as_simd_f32s(&x[i]).0[v];
+                    sum[o][i] = simd.mul_add_e_f32s(y, x, sum[o][i]);
+                }
+            }
+        }
+        let totals = S::as_mut_simd_f32s(self.sums).0;
         for o in 0..O {
-            let y = y[o][v];
             for i in 0..I {
-                sum[o][i] = simd.mul_add_e_f32s(y, x[i][v], sum[o][i]);
+                let total = &mut totals[(row + o) * inputs + column + i];
+                *total = simd.add_f32s(*total, sum[o][i]);
             }
         }
     }
-    for o in 0..O {
-        for i in 0..I {
-            let total = &mut sums[o * stride + column + i];
-            *total = simd.add_f32s(*total, sum[o][i]);
-        }
+}
+
+/// Zero wherever `h` is not positive: the way back through ReLU.
+#[inline(always)]
+pub fn mask<S: Simd, const C: usize>(simd: S, slopes: &mut [[f32; C]], h: &[[f32; C]]) {
+    let zero = simd.splat_f32s(0.0);
+    let slopes = S::as_mut_simd_f32s(slopes.as_flattened_mut()).0;
+    for (slope, h) in slopes.iter_mut().zip(S::as_simd_f32s(h.as_flattened()).0) {
+        *slope = simd.select_f32s(simd.greater_than_f32s(*h, zero), *slope, zero);
     }
 }
 
@@ -161,7 +267,8 @@ mod tests {
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
             let Both(weight, x, start) = self;
             let mut y = start.to_vec();
-            accumulate(simd, weight, x, &mut y);
+            let packed = Packed::new(weight, x.len());
+            affine(simd, &packed, Start::Held, x, &mut y, false);
             let mut sums = vec![simd.splat_f32s(0.0); start.len() * x.len()];
             outer(simd, start, x, &mut sums);
             (

@@ -76,25 +76,39 @@ pub(crate) fn tanh(x: f32) -> f32 {
     x * polynomial(&TANH_P) / polynomial(&TANH_Q)
 }
 
-/// [`tanh`] of every number, a register at a time; the length is a multiple of the register's.
+#[inline(always)]
+fn tanh_vector<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let constant = |c: f32| simd.splat_f32s(c);
+    let x = simd.max_f32s(
+        simd.min_f32s(x, constant(TANH_LIMIT)),
+        constant(-TANH_LIMIT),
+    );
+    let z = simd.mul_f32s(x, x);
+    let polynomial = |c: &[f32]| {
+        let first = constant(c[0]);
+        c[1..]
+            .iter()
+            .fold(first, |p, c| simd.mul_add_e_f32s(p, z, constant(*c)))
+    };
+    simd.div_f32s(simd.mul_f32s(x, polynomial(&TANH_P)), polynomial(&TANH_Q))
+}
+
+/// `tanh` of every number, a register at a time; their count is a multiple of the register's.
 #[inline(always)]
 pub(crate) fn tanh_all<S: Simd>(simd: S, values: &mut [f32]) {
-    let constant = |c: f32| simd.splat_f32s(c);
     for x in S::as_mut_simd_f32s(values).0 {
-        let clamped = simd.max_f32s(
-            simd.min_f32s(*x, constant(TANH_LIMIT)),
-            constant(-TANH_LIMIT),
-        );
-        let z = simd.mul_f32s(clamped, clamped);
-        let mut p = constant(TANH_P[0]);
-        for c in &TANH_P[1..] {
-            p = simd.mul_add_e_f32s(p, z, constant(*c));
-        }
-        let mut q = constant(TANH_Q[0]);
-        for c in &TANH_Q[1..] {
-            q = simd.mul_add_e_f32s(q, z, constant(*c));
-        }
-        *x = simd.div_f32s(simd.mul_f32s(clamped, p), q);
+        *x = tanh_vector(simd, *x);
+    }
+}
+
+/// `σ(x) = (1 + tanh(x/2))/2` of every number, as [`tanh_all`].
+#[inline(always)]
+#[cfg_attr(not(feature = "cpu"), allow(dead_code))]
+pub(crate) fn sigmoid_all<S: Simd>(simd: S, values: &mut [f32]) {
+    let half = simd.splat_f32s(0.5);
+    for x in S::as_mut_simd_f32s(values).0 {
+        let t = tanh_vector(simd, simd.mul_f32s(half, *x));
+        *x = simd.mul_add_e_f32s(half, t, half);
     }
 }
 

@@ -7,7 +7,7 @@
 //! `v` differs from column to column (a column is a coordinate of an agent or edge), `s` from item to item (an agent or an edge: a run
 //! of columns), so `W_1 s + b_1` is computed once per item.
 
-use super::dense::accumulate;
+use super::dense::{Packed, Start, affine};
 use super::math;
 use super::mlp::Mlp;
 use pulp::Simd;
@@ -19,8 +19,8 @@ pub struct Layer {
     pub inputs: usize,
     /// Number of outputs.
     pub outputs: usize,
-    /// Row-major `[outputs, inputs]`.
-    pub weight: Vec<f32>,
+    /// `[outputs, inputs]`
+    pub weight: Packed,
     /// `[outputs]`
     pub bias: Vec<f32>,
 }
@@ -65,7 +65,7 @@ impl Perceptron {
                 Layer {
                     inputs,
                     outputs,
-                    weight: mine,
+                    weight: Packed::new(&mine, inputs),
                     bias: bias.to_vec(),
                 }
             })
@@ -101,24 +101,27 @@ impl Perceptron {
         }
     }
 
-    /// Evaluates a block: `work[0]` holds `v` and `work[1]` [`Self::first`] of every column's item; the last entry gets `tanh(·)`.
+    /// Evaluates a block: `work[0]` holds `v`; the first layer's sums start from [`Self::first`] of the columns' items: from `first`
+    /// where the block lies in one item, else from what `work[1]` holds. The last entry gets `tanh(·)`.
     #[inline(always)]
-    pub fn forward<S: Simd, const C: usize>(&self, simd: S, work: &mut [Vec<[f32; C]>]) {
+    pub fn forward<S: Simd, const C: usize>(
+        &self,
+        simd: S,
+        first: Option<&[f32]>,
+        work: &mut [Vec<[f32; C]>],
+    ) {
         let last = self.layers.len();
         for (k, layer) in self.layers.iter().enumerate() {
             let (before, after) = work.split_at_mut(k + 1);
             let (x, y) = (&before[k][..], &mut after[0][..]);
-            if k > 0 {
-                for (y, b) in y.iter_mut().zip(&layer.bias) {
-                    *y = [*b; C];
-                }
-            }
-            accumulate(simd, &layer.weight, x, y);
-            let y = y.as_flattened_mut();
-            if k + 1 < last {
-                y.iter_mut().for_each(|v| *v = v.max(0.0));
-            } else {
-                math::tanh_all(simd, y);
+            let start = match first {
+                _ if k > 0 => Start::Bias(&layer.bias),
+                Some(first) => Start::Bias(first),
+                None => Start::Held,
+            };
+            affine(simd, &layer.weight, start, x, y, k + 1 < last);
+            if k + 1 == last {
+                math::tanh_all(simd, y.as_flattened_mut());
             }
         }
     }
@@ -139,10 +142,7 @@ mod tests {
             work[0].copy_from_slice(v);
             let mut first = vec![0.0; cell.layers[0].outputs];
             cell.first(s, &mut first);
-            for (y, b) in work[1].iter_mut().zip(first) {
-                *y = [b; 32];
-            }
-            cell.forward(simd, &mut work);
+            cell.forward(simd, Some(&first), &mut work);
             work.pop().unwrap()
         }
     }

@@ -476,10 +476,7 @@ fn node_coefficients<S: Simd>(
             block.last_sign[lane] = f32::from(before > 0.0) - f32::from(before < 0.0);
         }
         node_features(&block, &mut work[0]);
-        for (y, b) in work[1].iter_mut().zip(&first) {
-            *y = [*b; LANES];
-        }
-        network.forward(simd, &mut work);
+        network.forward(simd, Some(&first), &mut work);
         store(network, &work, start, used, out);
     }
     for v in &mut out[..d] {
@@ -547,10 +544,7 @@ fn edge_coefficients<S: Simd>(
             block.support[lane] = f32::from(ends.0[k] != 0.0) + f32::from(ends.1[k] != 0.0);
         }
         edge_features(&block, &mut work[0]);
-        for (y, b) in work[1].iter_mut().zip(&first) {
-            *y = [*b; LANES];
-        }
-        network.forward(simd, &mut work);
+        network.forward(simd, Some(&first), &mut work);
         store(network, &work, start, used, out);
     }
     let (dual, rest) = out.split_at_mut(n);

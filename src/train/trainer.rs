@@ -110,7 +110,7 @@ pub struct Outcome {
 }
 
 /// Problems of a chunk: a fixed number, so that results do not depend on the number of threads.
-pub const CHUNK: usize = 4;
+pub const CHUNK: usize = 8;
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Score of a validation problem on which the rule diverged.
 const DIVERGED: f64 = 10.0;

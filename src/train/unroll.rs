@@ -111,11 +111,16 @@ pub fn windows<M: RuleModule>(
         };
         jobs.into_iter().map(one).collect()
     };
+    // Several workers leave no core to share: each is a pool of one thread, so that what an operation does with rayon stays on it.
+    let alone = |jobs| match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+        Ok(pool) if workers > 1 => pool.install(|| unroll(jobs)),
+        _ => unroll(jobs),
+    };
     let mut results = std::thread::scope(|scope| {
         let mut jobs = jobs.into_iter();
         let mine = jobs.next().unwrap_or_default();
-        let others: Vec<_> = jobs.map(|jobs| scope.spawn(|| unroll(jobs))).collect();
-        let mut results = unroll(mine);
+        let others: Vec<_> = jobs.map(|jobs| scope.spawn(|| alone(jobs))).collect();
+        let mut results = alone(mine);
         for other in others {
             match other.join() {
                 Ok(more) => results.extend(more),

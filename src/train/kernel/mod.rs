@@ -8,13 +8,9 @@
 
 mod autodiff;
 #[cfg(feature = "cpu")]
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "wgpu")]
 mod gpu;
-#[cfg(feature = "cpu")]
-mod lstm;
-#[cfg(feature = "cpu")]
-mod perceptron;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};

@@ -8,24 +8,24 @@
 //! Every group (an agent) has weights of its own. The backward pass keeps inputs and states only and recomputes the rest, block by
 //! block, in cache. Tasks have fixed sizes and their weight gradients are added in order: the result does not depend on the threads.
 
-use super::LstmShape;
-use super::perceptron::{split_rows, transpose};
-use crate::rule::dense::{accumulate, outer, sum};
+use super::perceptron::split_rows;
+use crate::rule::dense::{Packed, Start, affine, mask, outer, sum};
 use crate::rule::lstm::HIDDEN as H;
 use crate::rule::math;
+use crate::train::kernel::LstmShape;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Columns of a block: its gates fit the first-level cache.
-const C: usize = 64;
+const C: usize = 96;
 /// Columns of a task.
 const TASK: usize = 2048;
 const GATES: usize = 4 * H;
 
 type Block = [f32; C];
 
-/// The tensors of one call; see [`super::CellOps::lstm`] for shapes.
+/// The tensors of one call; see [`crate::train::kernel::CellOps::lstm`] for shapes.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// Sizes.
@@ -52,18 +52,14 @@ pub struct InputGradients {
     pub parameters: Vec<f32>,
 }
 
-/// One group's weights as the kernel reads them.
+/// One group's weights.
 struct Weights<'a> {
-    inputs: usize,
-    /// `[80, inputs + 20]` and its transpose.
+    /// Row-major `[80, inputs + 20]`.
     gates: Vec<f32>,
-    gates_transposed: Vec<f32>,
     bias: &'a [f32],
     linear: &'a [f32],
-    linear_transposed: Vec<f32>,
     linear_bias: &'a [f32],
     out: &'a [f32],
-    out_transposed: Vec<f32>,
     out_bias: &'a [f32],
 }
 
@@ -76,26 +72,33 @@ impl<'a> Weights<'a> {
             mine
         };
         let (input, hidden) = (take(GATES * shape.inputs), take(GATES * H));
-        let width = shape.inputs + H;
-        let mut gates = Vec::with_capacity(GATES * width);
-        for row in 0..GATES {
-            gates.extend_from_slice(&input[row * shape.inputs..][..shape.inputs]);
-            gates.extend_from_slice(&hidden[row * H..][..H]);
-        }
-        let bias = take(GATES);
-        let (linear, linear_bias) = (take(H * H), take(H));
-        let (out, out_bias) = (take(shape.outputs * H), take(shape.outputs));
+        let rows = input.chunks_exact(shape.inputs).zip(hidden.chunks_exact(H));
         Self {
-            inputs: shape.inputs,
-            gates_transposed: transpose(&gates, width),
-            gates,
-            bias,
-            linear_transposed: transpose(linear, H),
-            linear,
-            linear_bias,
-            out_transposed: transpose(out, H),
-            out,
-            out_bias,
+            gates: rows.flat_map(|(i, h)| i.iter().chain(h)).copied().collect(),
+            bias: take(GATES),
+            linear: take(H * H),
+            linear_bias: take(H),
+            out: take(shape.outputs * H),
+            out_bias: take(shape.outputs),
+        }
+    }
+}
+
+/// One group's layers as the forward pass reads them.
+struct Layers<'a> {
+    gates: Packed,
+    linear: Packed,
+    out: Packed,
+    weights: &'a Weights<'a>,
+}
+
+impl<'a> Layers<'a> {
+    fn new(weights: &'a Weights) -> Self {
+        Self {
+            gates: Packed::new(&weights.gates, weights.gates.len() / GATES),
+            linear: Packed::new(weights.linear, H),
+            out: Packed::new(weights.out, H),
+            weights,
         }
     }
 }
@@ -131,19 +134,22 @@ impl Work {
     }
 
     #[inline(always)]
-    fn forward<S: Simd>(&mut self, simd: S, w: &Weights) {
-        broadcast(w.bias, &mut self.gates);
-        accumulate(simd, &w.gates, &self.input, &mut self.gates);
+    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers) {
+        let w = layers.weights;
+        let bias = Start::Bias(w.bias);
+        affine(
+            simd,
+            &layers.gates,
+            bias,
+            &self.input,
+            &mut self.gates,
+            false,
+        );
         for (k, gate) in self.gates.chunks_exact_mut(H).enumerate() {
-            // σ(x) = (1 + tanh(x/2))/2
-            let sigmoid = k != 2;
-            let gate = gate.as_flattened_mut();
-            if sigmoid {
-                gate.iter_mut().for_each(|v| *v *= 0.5);
-            }
-            math::tanh_all(simd, gate);
-            if sigmoid {
-                gate.iter_mut().for_each(|v| *v = 0.5 + 0.5 * *v);
+            if k == 2 {
+                math::tanh_all(simd, gate.as_flattened_mut());
+            } else {
+                math::sigmoid_all(simd, gate.as_flattened_mut());
             }
         }
         for k in 0..H {
@@ -162,20 +168,17 @@ impl Work {
                 self.hidden_next[k][l] = o[l] * self.squashed[k][l];
             }
         }
-        broadcast(w.linear_bias, &mut self.linear);
-        accumulate(simd, w.linear, &self.hidden_next, &mut self.linear);
-        for v in self.linear.as_flattened_mut() {
-            *v = v.max(0.0);
-        }
-        broadcast(w.out_bias, &mut self.out);
-        accumulate(simd, w.out, &self.linear, &mut self.out);
-    }
-}
-
-#[inline(always)]
-fn broadcast(values: &[f32], rows: &mut [Block]) {
-    for (row, v) in rows.iter_mut().zip(values) {
-        *row = [*v; C];
+        let bias = Start::Bias(w.linear_bias);
+        affine(
+            simd,
+            &layers.linear,
+            bias,
+            &self.hidden_next,
+            &mut self.linear,
+            true,
+        );
+        let bias = Start::Bias(w.out_bias);
+        affine(simd, &layers.out, bias, &self.linear, &mut self.out, false);
     }
 }
 
@@ -246,6 +249,7 @@ impl WithSimd for Forward<'_, '_> {
         let shape = self.inputs.shape;
         let (input, state, parameters) = self.inputs.group(self.group);
         let weights = Weights::new(shape, parameters);
+        let layers = Layers::new(&weights);
         let mut work = Work::new(shape);
         let columns = self.inputs.columns;
         for from in self.range.clone().step_by(C) {
@@ -253,7 +257,7 @@ impl WithSimd for Forward<'_, '_> {
             load(input, columns, from, to, &mut work.input);
             load(state, columns, from, to, &mut work.input[shape.inputs..]);
             load(&state[H * columns..], columns, from, to, &mut work.cell);
-            work.forward(simd, &weights);
+            work.forward(simd, &layers);
             let (at, length) = (from - self.range.start, to - from);
             store(&work.out, &mut self.out, at, length);
             store(&work.hidden_next, &mut self.state[..H], at, length);
@@ -306,10 +310,14 @@ impl WithSimd for Backward<'_, '_> {
     fn with_simd<S: Simd>(mut self, simd: S) -> Vec<f32> {
         let shape = self.inputs.shape;
         let (input, state, parameters) = self.inputs.group(self.group);
-        let w = Weights::new(shape, parameters);
+        let weights = Weights::new(shape, parameters);
+        let layers = Layers::new(&weights);
         let mut work = Work::new(shape);
         let columns = self.inputs.columns;
         let width = shape.inputs + H;
+        let gates_transposed = Packed::transposed(&weights.gates, width);
+        let linear_transposed = Packed::transposed(weights.linear, H);
+        let out_transposed = Packed::transposed(weights.out, H);
         let group = self.group;
         let mine = |rows: usize| group * rows * columns..(group + 1) * rows * columns;
         let out_gradient = self.out_gradient.map(|v| &v[mine(shape.outputs)]);
@@ -329,28 +337,23 @@ impl WithSimd for Backward<'_, '_> {
             load(input, columns, from, to, &mut work.input);
             load(state, columns, from, to, &mut work.input[shape.inputs..]);
             load(&state[H * columns..], columns, from, to, &mut work.cell);
-            work.forward(simd, &w);
+            work.forward(simd, &layers);
 
             // Head.
             if let Some(g) = out_gradient {
                 load(g, columns, from, to, &mut d_out);
             }
-            d_linear.fill([0.0; C]);
-            accumulate(simd, &w.out_transposed, &d_out, &mut d_linear);
-            for (d, h) in d_linear
-                .as_flattened_mut()
-                .iter_mut()
-                .zip(work.linear.as_flattened())
-            {
-                *d = if *h > 0.0 { *d } else { 0.0 };
-            }
+            let start = Start::Zero;
+            affine(simd, &out_transposed, start, &d_out, &mut d_linear, false);
+            mask(simd, &mut d_linear, &work.linear);
             d_h.fill([0.0; C]);
             d_c.fill([0.0; C]);
             if let Some(g) = state_gradient {
                 load(g, columns, from, to, &mut d_h);
                 load(&g[H * columns..], columns, from, to, &mut d_c);
             }
-            accumulate(simd, &w.linear_transposed, &d_linear, &mut d_h);
+            let start = Start::Held;
+            affine(simd, &linear_transposed, start, &d_linear, &mut d_h, false);
             outer(simd, &d_out, &work.linear, &mut outs);
             outer(simd, &d_linear, &work.hidden_next, &mut linear);
             add_sums(&d_out, &mut out_bias);
@@ -375,8 +378,15 @@ impl WithSimd for Backward<'_, '_> {
                     d_c[k][l] = c * f;
                 }
             }
-            d_input.fill([0.0; C]);
-            accumulate(simd, &w.gates_transposed, &d_gates, &mut d_input);
+            let start = Start::Zero;
+            affine(
+                simd,
+                &gates_transposed,
+                start,
+                &d_gates,
+                &mut d_input,
+                false,
+            );
             outer(simd, &d_gates, &work.input, &mut gates);
             add_sums(&d_gates, &mut gates_bias);
             let (at, length) = (from - self.range.start, to - from);
@@ -395,8 +405,8 @@ impl WithSimd for Backward<'_, '_> {
                 .flat_map(move |row| row[columns.clone()].to_vec())
         };
         let mut gradient = Vec::with_capacity(parameters.len());
-        gradient.extend(columns_of(0..w.inputs));
-        gradient.extend(columns_of(w.inputs..width));
+        gradient.extend(columns_of(0..shape.inputs));
+        gradient.extend(columns_of(shape.inputs..width));
         gradient.extend(gates_bias);
         gradient.extend(reduced(&linear));
         gradient.extend(linear_bias);

@@ -7,21 +7,21 @@
 //! The backward pass keeps the inputs only and recomputes the rest. Tasks have fixed sizes and their weight gradients are
 //! added in order: the result does not depend on the threads.
 
-use super::PerceptronShape;
-use crate::rule::dense::{accumulate, outer, sum};
+use crate::rule::dense::{Packed, Start, affine, mask, outer, sum};
 use crate::rule::perceptron::{Perceptron, Work};
+use crate::train::kernel::PerceptronShape;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Columns of a block: the hidden layers of a block fit the first-level cache.
-const C: usize = 128;
+const C: usize = 96;
 /// Columns that one task takes at least.
 const TASK: usize = 2048;
 
 type Block = [f32; C];
 
-/// The tensors of one call; see [`super::CellOps::perceptron`] for shapes.
+/// The tensors of one call; see [`crate::train::kernel::CellOps::perceptron`] for shapes.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// Sizes and ranges.
@@ -52,8 +52,8 @@ pub struct InputGradients {
 struct Cell<'a> {
     inputs: Inputs<'a>,
     net: Perceptron,
-    /// Row-major `[inputs, outputs]` of every layer.
-    transposed: Vec<Vec<f32>>,
+    /// `[inputs, outputs]` of every layer.
+    transposed: Vec<Packed>,
     /// Where every layer's weights begin in the parameters.
     at: Vec<usize>,
 }
@@ -71,11 +71,21 @@ impl<'a> Cell<'a> {
             width = outputs;
         }
         let constants = &inputs.parameters[next..];
-        let net = Perceptron::new(layers, shape.varying, constants, &shape.ranges);
-        let transposed = net
-            .layers
+        let net = Perceptron::new(
+            layers.iter().copied(),
+            shape.varying,
+            constants,
+            &shape.ranges,
+        );
+        // The first layer's gradient goes to its columns of v only.
+        let transposed = layers
             .iter()
-            .map(|l| transpose(&l.weight, l.inputs))
+            .zip(&net.layers)
+            .map(|((weight, bias), l)| {
+                let rows = weight.chunks_exact(weight.len() / bias.len());
+                let seen: Vec<f32> = rows.flat_map(|row| &row[..l.inputs]).copied().collect();
+                Packed::transposed(&seen, l.inputs)
+            })
             .collect();
         Self {
             inputs,
@@ -127,13 +137,17 @@ impl<'a> Cell<'a> {
             load(&row[from..to], block);
         }
         let h = self.net.layers[0].outputs;
+        let d = self.columns_per_item();
+        let of = |item: usize| &first[(item - task) * h..][..h];
+        if from / d == (to - 1) / d {
+            return self.net.forward(simd, Some(of(from / d)), work);
+        }
         for (item, columns) in self.segments(from, to) {
-            let first = &first[(item - task) * h..][..h];
-            for (y, b) in work[1].iter_mut().zip(first) {
+            for (y, b) in work[1].iter_mut().zip(of(item)) {
                 y[columns.clone()].fill(*b);
             }
         }
-        self.net.forward(simd, work);
+        self.net.forward(simd, None, work);
     }
 
     /// [`Perceptron::first`] of every item of a task, `[items, h₁]`.
@@ -149,14 +163,6 @@ impl<'a> Cell<'a> {
         }
         firsts
     }
-}
-
-/// The transpose of a row-major matrix with `columns` columns.
-pub(super) fn transpose(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let rows = matrix.len() / columns;
-    (0..matrix.len())
-        .map(|t| matrix[(t % rows) * columns + t / rows])
-        .collect()
 }
 
 /// Copies a column range into a block and clears the rest of it.
@@ -276,8 +282,9 @@ impl WithSimd for Backward<'_, '_> {
             for (o, slope) in slopes[count].iter_mut().enumerate() {
                 load(&self.gradient[o * cell.inputs.columns..][from..to], slope);
                 constants[o] += sum(slope);
-                for (g, t) in slope.iter_mut().zip(&work[count][o]) {
-                    *g *= shape.ranges[o] * (1.0 - t * t);
+                let (range, tanh) = (shape.ranges[o], &work[count][o]);
+                for l in 0..C {
+                    slope[l] *= range * (1.0 - tanh[l] * tanh[l]);
                 }
             }
             for k in (0..count).rev() {
@@ -300,14 +307,10 @@ impl WithSimd for Backward<'_, '_> {
                     }
                 }
                 let below = &mut before[k][..];
-                below.fill([0.0; C]);
-                accumulate(simd, &cell.transposed[k], slope, below);
+                let transposed = &cell.transposed[k];
+                affine(simd, transposed, Start::Zero, slope, below, false);
                 if k > 0 {
-                    for (below, h) in below.iter_mut().zip(&work[k]) {
-                        for (g, h) in below.iter_mut().zip(h) {
-                            *g = if *h > 0.0 { *g } else { 0.0 };
-                        }
-                    }
+                    mask(simd, below, &work[k]);
                 }
             }
             for (out, slope) in self.varying.iter_mut().zip(&slopes[0]) {

@@ -1,6 +1,9 @@
-//! The fused cells on burn-flex: tensors in, slices through [`super::perceptron`] and [`super::lstm`], tensors out.
+//! The fused cells on burn-flex: tensors in, slices through [`perceptron`] and [`lstm`], tensors out.
 
-use super::{CellGradients, CellOps, LstmShape, PerceptronShape, lstm, perceptron};
+pub mod lstm;
+pub mod perceptron;
+
+use super::{CellGradients, CellOps, LstmShape, PerceptronShape};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
