@@ -9,6 +9,7 @@
 //! The training half computes the same numbers in tensor operations (`train::shared`); a test compares the two.
 
 use super::math;
+use crate::problem::Regularizer;
 
 /// Coordinates evaluated together: four AVX2 registers wide.
 pub const LANES: usize = 32;
@@ -223,5 +224,154 @@ pub fn edge_features(block: &EdgeBlock, out: &mut [Lanes]) {
         out[4][l] = math::ln(d.abs() + LOG_FLOOR) / 5.0;
         out[5][l] = block.support[l].min(1.0);
         out[6][l] = (block.support[l] - 1.0).max(0.0);
+    }
+}
+
+/// What one agent's node features are made of: rows of `d` numbers, f64 in the simulator and f32 in training.
+#[derive(Clone, Copy)]
+pub struct NodeRows<'a, F> {
+    /// `x_i`, and the two before it.
+    pub x: [&'a [F]; 3],
+    /// `y_i` and the one before.
+    pub y: [&'a [F]; 2],
+    /// `g_i` and the one before.
+    pub g: [&'a [F]; 2],
+    /// `L_i`
+    pub smoothness: f64,
+}
+
+impl<F: Copy + Into<f64>> NodeRows<'_, F> {
+    /// `u, a, b, c` of coordinate `k` in units of the gradient, and the prox point `p`.
+    #[inline(always)]
+    fn raw(&self, r: &Regularizer, k: usize) -> ([f64; 4], f64) {
+        let (l, step) = (self.smoothness, 1.0 / self.smoothness);
+        let [x, x_last]: [f64; 2] = [self.x[0][k].into(), self.x[1][k].into()];
+        let [y, y_last]: [f64; 2] = [self.y[0][k].into(), self.y[1][k].into()];
+        let [g, g_last]: [f64; 2] = [self.g[0][k].into(), self.g[1][k].into()];
+        let p = r.prox(step, x - step * (g + y));
+        ([l * (x - p), l * (x - x_last), g - g_last, y - y_last], p)
+    }
+
+    /// Hands the features of every block of coordinates to `each(start, used, block)`, after the agent's context to `begin`;
+    /// returns `σ_u`. `last_u`: the `σ_u` before, 0 at the first step.
+    #[inline(always)]
+    pub fn features<W>(
+        &self,
+        r: &Regularizer,
+        last_u: f64,
+        (clock, hardness): (f32, f32),
+        begin: impl FnOnce(&NodeContext) -> W,
+        mut each: impl FnMut(&mut W, usize, usize, &NodeBlock),
+    ) -> f64 {
+        // Rows of one length: the loops below need no further checks.
+        let d = self.x[0].len();
+        let rows = Self {
+            x: self.x.map(|row| &row[..d]),
+            y: self.y.map(|row| &row[..d]),
+            g: self.g.map(|row| &row[..d]),
+            smoothness: self.smoothness,
+        };
+        let mut sums = NodeSums::default();
+        for k in 0..d {
+            let ([u, a, b, c], _) = rows.raw(r, k);
+            sums.uu += u * u;
+            sums.aa += a * a;
+            sums.bb += b * b;
+            sums.cc += c * c;
+            sums.ab += a * b;
+            sums.ua += u * a;
+        }
+        let (context, sigma) = NodeContext::new(&sums, d, last_u, clock, hardness);
+        let mut state = begin(&context);
+        let zero = [0.0; LANES];
+        for start in (0..d).step_by(LANES) {
+            let used = LANES.min(d - start);
+            let mut block = NodeBlock {
+                u: zero,
+                a: zero,
+                a_own: zero,
+                b: zero,
+                c: zero,
+                support: zero,
+                last_sign: zero,
+            };
+            for lane in 0..used {
+                let k = start + lane;
+                let ([u, a, b, c], p) = rows.raw(r, k);
+                block.u[lane] = (u * context.inverse_u) as f32;
+                block.a[lane] = (a * context.inverse_u) as f32;
+                block.a_own[lane] = (a * context.inverse_a) as f32;
+                block.b[lane] = (b * context.inverse_u) as f32;
+                block.c[lane] = (c * context.inverse_u) as f32;
+                block.support[lane] = f32::from(p != 0.0);
+                let before = rows.x[1][k].into() - rows.x[2][k].into();
+                block.last_sign[lane] = f32::from(before > 0.0) - f32::from(before < 0.0);
+            }
+            each(&mut state, start, used, &block);
+        }
+        sigma
+    }
+}
+
+/// What one edge's features are made of: rows of `d` numbers.
+#[derive(Clone, Copy)]
+pub struct EdgeRows<'a, F> {
+    /// `D = z_i − z_j` and the one before.
+    pub d: [&'a [F]; 2],
+    /// The flow `F`.
+    pub flow: &'a [F],
+    /// `z_i` and `z_j`.
+    pub ends: [&'a [F]; 2],
+    /// `L_e`
+    pub smoothness: f64,
+}
+
+impl<F: Copy + Into<f64>> EdgeRows<'_, F> {
+    /// As [`NodeRows::features`].
+    #[inline(always)]
+    pub fn features<W>(
+        &self,
+        (clock, hardness): (f32, f32),
+        begin: impl FnOnce(&EdgeContext) -> W,
+        mut each: impl FnMut(&mut W, usize, usize, &EdgeBlock),
+    ) {
+        let d = self.d[0].len();
+        let rows = Self {
+            d: self.d.map(|row| &row[..d]),
+            flow: &self.flow[..d],
+            ends: self.ends.map(|row| &row[..d]),
+            smoothness: self.smoothness,
+        };
+        let unit = 1.0 / self.smoothness;
+        let mut sums = [0.0; 3];
+        for k in 0..d {
+            let [now, last]: [f64; 2] = [rows.d[0][k].into(), rows.d[1][k].into()];
+            let flow = rows.flow[k].into() * unit;
+            sums[0] += now * now;
+            sums[1] += last * last;
+            sums[2] += flow * flow;
+        }
+        let [now, last, flow] = sums.map(|s| (s / d as f64).sqrt());
+        let context = EdgeContext::new(now, last, flow, clock, hardness);
+        let mut state = begin(&context);
+        let zero = [0.0; LANES];
+        for start in (0..d).step_by(LANES) {
+            let used = LANES.min(d - start);
+            let mut block = EdgeBlock {
+                d: zero,
+                last: zero,
+                f: zero,
+                support: zero,
+            };
+            for lane in 0..used {
+                let k = start + lane;
+                let (i, j): (f64, f64) = (rows.ends[0][k].into(), rows.ends[1][k].into());
+                block.d[lane] = (rows.d[0][k].into() * context.inverse_d) as f32;
+                block.last[lane] = (rows.d[1][k].into() * context.inverse_last) as f32;
+                block.f[lane] = (rows.flow[k].into() * unit * context.inverse_f) as f32;
+                block.support[lane] = f32::from(i != 0.0) + f32::from(j != 0.0);
+            }
+            each(&mut state, start, used, &block);
+        }
     }
 }

@@ -16,8 +16,8 @@
 //! So the networks run in f32 while iterates, gradients and flows stay f64, and may be asked only every `refresh` steps.
 
 use super::features::{
-    EDGE_FEATURES, EDGE_VARYING, EdgeBlock, EdgeContext, LANES, NODE_FEATURES, NODE_VARYING,
-    NodeBlock, NodeContext, NodeSums, clock, edge_features, mixing_hardness, node_features,
+    EDGE_FEATURES, EDGE_VARYING, EdgeRows, LANES, NODE_FEATURES, NODE_VARYING, NodeRows, clock,
+    edge_features, mixing_hardness, node_features,
 };
 use super::math;
 use super::mlp::Mlp;
@@ -310,36 +310,12 @@ pub struct State {
     smoothness_edge: Vec<f64>,
 }
 
-/// One agent's rows, read by the node phase.
-#[derive(Clone, Copy)]
-struct NodeRows<'a> {
-    x: &'a [f64],
-    x_last: &'a [f64],
-    x_older: &'a [f64],
-    y: &'a [f64],
-    y_last: &'a [f64],
-    g: &'a [f64],
-    g_last: &'a [f64],
-    smoothness: f64,
-    clock: f32,
-}
-
-/// One edge's rows, read by the edge phase.
-#[derive(Clone, Copy)]
-struct EdgeRows<'a> {
-    d: &'a [f64],
-    last: &'a [f64],
-    ends: (&'a [f64], &'a [f64]),
-    weight: f64,
-    smoothness: f64,
-    clock: f32,
-}
-
 /// The node phase of one agent, compiled once per instruction set. (A closure would do only if it moved its captures:
 /// pulp inlines `FnOnce`, and a closure that reborrows goes through a shim that is compiled for the baseline.)
 struct NodeTask<'a> {
     rule: &'a SharedRule,
-    rows: NodeRows<'a>,
+    rows: NodeRows<'a, f64>,
+    clock: f32,
     r: &'a Regularizer,
     /// `[4, d]`
     coefficients: &'a mut [f32],
@@ -355,27 +331,31 @@ impl pulp::WithSimd for NodeTask<'_> {
         let Some(network) = &self.rule.node else {
             return self.rule.node_constant(self.rows, self.r, self.z);
         };
+        let out = self.coefficients;
         if self.refresh {
-            let (rows, hardness) = (self.rows, self.rule.hardness);
-            let last = *self.last_u;
-            *self.last_u = node_coefficients(
-                simd,
-                network,
-                rows,
+            *self.last_u = self.rows.features(
                 self.r,
-                last,
-                hardness,
-                self.coefficients,
+                *self.last_u,
+                (self.clock, self.rule.hardness),
+                |context| Evaluation::new(network, &context.shared),
+                |evaluation, start, used, block| {
+                    node_features(block, &mut evaluation.work[0]);
+                    evaluation.store(simd, start, used, out);
+                },
             );
+            let primal = &mut out[..self.z.len()];
+            primal.iter_mut().for_each(|v| *v = math::exp(*v));
         }
-        node_update(self.rows, self.r, self.coefficients, self.z);
+        node_update(self.rows, self.r, out, self.z);
     }
 }
 
 /// The edge phase of one edge, compiled once per instruction set.
 struct EdgeTask<'a> {
     rule: &'a SharedRule,
-    rows: EdgeRows<'a>,
+    rows: EdgeRows<'a, f64>,
+    weight: f64,
+    clock: f32,
     /// `[3, d]`
     coefficients: &'a mut [f32],
     flow: &'a mut [f64],
@@ -388,13 +368,68 @@ impl pulp::WithSimd for EdgeTask<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Some(network) = &self.rule.edge else {
-            return self.rule.edge_constant(self.rows, self.flow, self.mixed);
+            return self
+                .rule
+                .edge_constant(self.rows, self.weight, self.flow, self.mixed);
         };
+        let out = self.coefficients;
         if self.refresh {
-            let (rows, hardness) = (self.rows, self.rule.hardness);
-            edge_coefficients(simd, network, rows, self.flow, hardness, self.coefficients);
+            let rows = EdgeRows {
+                flow: &*self.flow,
+                ..self.rows
+            };
+            rows.features(
+                (self.clock, self.rule.hardness),
+                |context| Evaluation::new(network, &context.shared),
+                |evaluation, start, used, block| {
+                    edge_features(block, &mut evaluation.work[0]);
+                    evaluation.store(simd, start, used, out);
+                },
+            );
+            let (dual, rest) = out.split_at_mut(self.flow.len());
+            let (mixing, memory) = rest.split_at_mut(self.flow.len());
+            let bound = MEMORY_BOUND as f32;
+            dual.iter_mut().for_each(|v| *v = math::exp(*v));
+            mixing.iter_mut().for_each(|v| *v = v.max(0.0));
+            memory.iter_mut().for_each(|v| *v = v.clamp(-bound, bound));
         }
-        edge_update(self.rows, self.coefficients, self.flow, self.mixed);
+        edge_update(self.rows, self.weight, out, self.flow, self.mixed);
+    }
+}
+
+/// A network on one agent's or edge's coordinates.
+struct Evaluation<'a> {
+    network: &'a Perceptron,
+    first: Vec<f32>,
+    work: Work<LANES>,
+}
+
+impl<'a> Evaluation<'a> {
+    /// `shared`: the features that all coordinates have in common.
+    fn new(network: &'a Perceptron, shared: &[f32]) -> Self {
+        let mut first = vec![0.0; network.layers[0].outputs];
+        network.first(shared, &mut first);
+        Self {
+            network,
+            first,
+            work: network.work(),
+        }
+    }
+
+    /// Evaluates the block in `work[0]` and copies `constant + range · tanh` of its first columns to `[outputs, d]`, beginning
+    /// at coordinate `start`.
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, simd: S, start: usize, used: usize, out: &mut [f32]) {
+        let network = self.network;
+        network.forward(simd, Some(&self.first), &mut self.work);
+        let d = out.len() / network.ranges.len();
+        let tanh = &self.work[network.layers.len()];
+        for (o, (row, tanh)) in out.chunks_exact_mut(d).zip(tanh).enumerate() {
+            let (constant, range) = (network.constants[o], network.ranges[o]);
+            for (out, t) in row[start..start + used].iter_mut().zip(tanh) {
+                *out = constant + range * t;
+            }
+        }
     }
 }
 
@@ -404,191 +439,70 @@ fn split<const R: usize>(values: &[f32]) -> [&[f32]; R] {
     std::array::from_fn(|r| &values[r * d..(r + 1) * d])
 }
 
-/// Copies `constant + range · tanh` of a block's first columns to `[outputs, d]`, beginning at coordinate `start`.
-#[inline(always)]
-fn store(network: &Perceptron, work: &Work<LANES>, start: usize, used: usize, out: &mut [f32]) {
-    let d = out.len() / network.ranges.len();
-    let tanh = &work[network.layers.len()];
-    for (o, (row, tanh)) in out.chunks_exact_mut(d).zip(tanh).enumerate() {
-        let (constant, range) = (network.constants[o], network.ranges[o]);
-        for (out, t) in row[start..start + used].iter_mut().zip(tanh) {
-            *out = constant + range * t;
-        }
-    }
-}
-
-/// Evaluates the node network; returns `σ_u`.
-#[inline(always)]
-fn node_coefficients<S: Simd>(
-    simd: S,
-    network: &Perceptron,
-    rows: NodeRows,
-    r: &Regularizer,
-    last_u: f64,
-    hardness: f32,
-    out: &mut [f32],
-) -> f64 {
-    let (l, step, d) = (rows.smoothness, 1.0 / rows.smoothness, rows.x.len());
-    let residual = |k: usize| {
-        let p = r.prox(step, rows.x[k] - step * (rows.g[k] + rows.y[k]));
-        (l * (rows.x[k] - p), p)
-    };
-    let mut sums = NodeSums::default();
-    for k in 0..d {
-        let (u, _) = residual(k);
-        let a = l * (rows.x[k] - rows.x_last[k]);
-        let b = rows.g[k] - rows.g_last[k];
-        let c = rows.y[k] - rows.y_last[k];
-        sums.uu += u * u;
-        sums.aa += a * a;
-        sums.bb += b * b;
-        sums.cc += c * c;
-        sums.ab += a * b;
-        sums.ua += u * a;
-    }
-    let (context, sigma) = NodeContext::new(&sums, d, last_u, rows.clock, hardness);
-    let mut first = vec![0.0; network.layers[0].outputs];
-    network.first(&context.shared, &mut first);
-    let mut work = network.work::<LANES>();
-    let zero = [0.0; LANES];
-    for start in (0..d).step_by(LANES) {
-        let used = LANES.min(d - start);
-        let mut block = NodeBlock {
-            u: zero,
-            a: zero,
-            a_own: zero,
-            b: zero,
-            c: zero,
-            support: zero,
-            last_sign: zero,
-        };
-        for lane in 0..used {
-            let k = start + lane;
-            let (u, p) = residual(k);
-            let a = l * (rows.x[k] - rows.x_last[k]);
-            block.u[lane] = (u * context.inverse_u) as f32;
-            block.a[lane] = (a * context.inverse_u) as f32;
-            block.a_own[lane] = (a * context.inverse_a) as f32;
-            block.b[lane] = ((rows.g[k] - rows.g_last[k]) * context.inverse_u) as f32;
-            block.c[lane] = ((rows.y[k] - rows.y_last[k]) * context.inverse_u) as f32;
-            block.support[lane] = f32::from(p != 0.0);
-            let before = rows.x_last[k] - rows.x_older[k];
-            block.last_sign[lane] = f32::from(before > 0.0) - f32::from(before < 0.0);
-        }
-        node_features(&block, &mut work[0]);
-        network.forward(simd, Some(&first), &mut work);
-        store(network, &work, start, used, out);
-    }
-    for v in &mut out[..d] {
-        *v = math::exp(*v);
-    }
-    sigma
-}
-
 /// `z_i` from the coefficients.
 #[inline(always)]
-fn node_update(rows: NodeRows, r: &Regularizer, coefficients: &[f32], z: &mut [f64]) {
+fn node_update(rows: NodeRows<f64>, r: &Regularizer, coefficients: &[f32], z: &mut [f64]) {
     let step = 1.0 / rows.smoothness;
+    let [x, x_last, _] = rows.x;
+    let ([y, y_last], [g, g_last]) = (rows.y, rows.g);
     let [primal, momentum, gradient_difference, extrapolation] =
         split::<NODE_OUTPUTS>(coefficients);
     for (k, z) in z.iter_mut().enumerate() {
         let p = f64::from(primal[k]) * step;
-        let force = rows.g[k]
-            + f64::from(gradient_difference[k]) * (rows.g[k] - rows.g_last[k])
-            + rows.y[k]
-            + f64::from(extrapolation[k]) * (rows.y[k] - rows.y_last[k]);
-        let moved = rows.x[k] + f64::from(momentum[k]) * (rows.x[k] - rows.x_last[k]);
-        *z = r.prox(p, moved - p * force);
+        let force = g[k]
+            + f64::from(gradient_difference[k]) * (g[k] - g_last[k])
+            + y[k]
+            + f64::from(extrapolation[k]) * (y[k] - y_last[k]);
+        *z = r.prox(
+            p,
+            x[k] + f64::from(momentum[k]) * (x[k] - x_last[k]) - p * force,
+        );
     }
-}
-
-/// Evaluates the edge network.
-#[inline(always)]
-fn edge_coefficients<S: Simd>(
-    simd: S,
-    network: &Perceptron,
-    rows: EdgeRows,
-    flow: &[f64],
-    hardness: f32,
-    out: &mut [f32],
-) {
-    let (d, last, ends) = (rows.d, rows.last, rows.ends);
-    let (n, smoothness) = (d.len(), rows.smoothness);
-    let rms = |v: &[f64], unit: f64| {
-        (v.iter().map(|v| (v / unit) * (v / unit)).sum::<f64>() / v.len() as f64).sqrt()
-    };
-    let context = EdgeContext::new(
-        rms(d, 1.0),
-        rms(last, 1.0),
-        rms(flow, smoothness),
-        rows.clock,
-        hardness,
-    );
-    let mut first = vec![0.0; network.layers[0].outputs];
-    network.first(&context.shared, &mut first);
-    let mut work = network.work::<LANES>();
-    let zero = [0.0; LANES];
-    for start in (0..n).step_by(LANES) {
-        let used = LANES.min(n - start);
-        let mut block = EdgeBlock {
-            d: zero,
-            last: zero,
-            f: zero,
-            support: zero,
-        };
-        for lane in 0..used {
-            let k = start + lane;
-            block.d[lane] = (d[k] * context.inverse_d) as f32;
-            block.last[lane] = (last[k] * context.inverse_last) as f32;
-            block.f[lane] = (flow[k] / smoothness * context.inverse_f) as f32;
-            block.support[lane] = f32::from(ends.0[k] != 0.0) + f32::from(ends.1[k] != 0.0);
-        }
-        edge_features(&block, &mut work[0]);
-        network.forward(simd, Some(&first), &mut work);
-        store(network, &work, start, used, out);
-    }
-    let (dual, rest) = out.split_at_mut(n);
-    let (mixing, memory) = rest.split_at_mut(n);
-    let bound = MEMORY_BOUND as f32;
-    dual.iter_mut().for_each(|v| *v = math::exp(*v));
-    mixing.iter_mut().for_each(|v| *v = v.max(0.0));
-    memory.iter_mut().for_each(|v| *v = v.clamp(-bound, bound));
 }
 
 /// `flow ← S w L_e D + θ flow`, `mixed = −C w D`.
 #[inline(always)]
-fn edge_update(rows: EdgeRows, coefficients: &[f32], flow: &mut [f64], mixed: &mut [f64]) {
+fn edge_update(
+    rows: EdgeRows<f64>,
+    weight: f64,
+    coefficients: &[f32],
+    flow: &mut [f64],
+    mixed: &mut [f64],
+) {
+    let d = rows.d[0];
     let [dual, mixing, memory] = split::<EDGE_OUTPUTS>(coefficients);
-    for k in 0..rows.d.len() {
-        let s = f64::from(dual[k]) * rows.weight * rows.smoothness;
-        flow[k] = s * rows.d[k] + f64::from(memory[k]) * flow[k];
-        mixed[k] = -f64::from(mixing[k]) * rows.weight * rows.d[k];
+    for k in 0..d.len() {
+        let s = f64::from(dual[k]) * weight * rows.smoothness;
+        flow[k] = s * d[k] + f64::from(memory[k]) * flow[k];
+        mixed[k] = -f64::from(mixing[k]) * weight * d[k];
     }
 }
 
 impl SharedRule {
     /// [`node_update`] with the constants.
     #[inline(always)]
-    fn node_constant(&self, rows: NodeRows, r: &Regularizer, z: &mut [f64]) {
+    fn node_constant(&self, rows: NodeRows<f64>, r: &Regularizer, z: &mut [f64]) {
         let c = &self.rule.constants;
         let p = c.primal / rows.smoothness;
+        let [x, x_last, _] = rows.x;
+        let ([y, y_last], [g, g_last]) = (rows.y, rows.g);
         for (k, z) in z.iter_mut().enumerate() {
-            let force = rows.g[k]
-                + c.gradient_difference * (rows.g[k] - rows.g_last[k])
-                + rows.y[k]
-                + c.extrapolation * (rows.y[k] - rows.y_last[k]);
-            let moved = rows.x[k] + c.momentum * (rows.x[k] - rows.x_last[k]);
-            *z = r.prox(p, moved - p * force);
+            let force = g[k]
+                + c.gradient_difference * (g[k] - g_last[k])
+                + y[k]
+                + c.extrapolation * (y[k] - y_last[k]);
+            *z = r.prox(p, x[k] + c.momentum * (x[k] - x_last[k]) - p * force);
         }
     }
 
     /// [`edge_update`] with the constants.
     #[inline(always)]
-    fn edge_constant(&self, rows: EdgeRows, flow: &mut [f64], mixed: &mut [f64]) {
+    fn edge_constant(&self, rows: EdgeRows<f64>, weight: f64, flow: &mut [f64], mixed: &mut [f64]) {
         let c = &self.rule.constants;
-        for k in 0..rows.d.len() {
-            flow[k] = c.dual * rows.weight * rows.smoothness * rows.d[k] + c.memory * flow[k];
-            mixed[k] = -c.mixing * rows.weight * rows.d[k];
+        let d = rows.d[0];
+        for k in 0..d.len() {
+            flow[k] = c.dual * weight * rows.smoothness * d[k] + c.memory * flow[k];
+            mixed[k] = -c.mixing * weight * d[k];
         }
     }
 }
@@ -667,19 +581,15 @@ impl Algorithm for SharedRule {
         let smoothness = &s.smoothness;
         let node = |i: usize, z: &mut [f64], coefficients: &mut [f32], last_u: &mut f64| {
             let rows = NodeRows {
-                x: x.row(i),
-                x_last: x_last.row(i),
-                x_older: x_older.row(i),
-                y: y.row(i),
-                y_last: y_last.row(i),
-                g: g.row(i),
-                g_last: g_last.row(i),
+                x: [x.row(i), x_last.row(i), x_older.row(i)],
+                y: [y.row(i), y_last.row(i)],
+                g: [g.row(i), g_last.row(i)],
                 smoothness: smoothness[i],
-                clock,
             };
             arch.dispatch(NodeTask {
                 rule: self,
                 rows,
+                clock,
                 r,
                 coefficients,
                 last_u,
@@ -721,16 +631,16 @@ impl Algorithm for SharedRule {
             .for_each(|(e, ((flow, mixed), coefficients))| {
                 let (i, j) = graph.edges()[e];
                 let rows = EdgeRows {
-                    d: difference.row(e),
-                    last: last.row(e),
-                    ends: (z.row(i), z.row(j)),
-                    weight: self.weights[e],
+                    d: [difference.row(e), last.row(e)],
+                    flow: &[],
+                    ends: [z.row(i), z.row(j)],
                     smoothness: s.smoothness_edge[e],
-                    clock,
                 };
                 arch.dispatch(EdgeTask {
                     rule: self,
                     rows,
+                    weight: self.weights[e],
+                    clock,
                     coefficients,
                     flow,
                     mixed,

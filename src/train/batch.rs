@@ -11,6 +11,7 @@ use crate::graph::{Graph, GraphError};
 use crate::problem::{Loss, Optimum, Problem, Regularizer};
 use crate::rule::shared::normalized_weights;
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use std::sync::Arc;
 
 /// Tensors of one float type on one device.
 #[derive(Clone, Debug)]
@@ -29,6 +30,13 @@ impl Place {
     /// Zeros.
     pub fn zeros<const D: usize>(&self, shape: [usize; D]) -> Tensor<D> {
         Tensor::zeros(shape, (&self.device, self.dtype))
+    }
+    /// Whether this is burn-flex.
+    pub fn is_cpu(&self) -> bool {
+        #[cfg(feature = "cpu")]
+        return self.device == Device::flex();
+        #[cfg(not(feature = "cpu"))]
+        false
     }
     /// Indices.
     pub fn indices(&self, values: Vec<i32>) -> Tensor<1, Int> {
@@ -49,7 +57,8 @@ pub struct Batch {
     /// Where the tensors live.
     pub place: Place,
     loss: Loss,
-    regularizer: Regularizer,
+    /// `r`, common to the family.
+    pub regularizer: Regularizer,
     /// `[n·B, m, d]`, rows beyond `m_i` are zero.
     features: Tensor<3>,
     /// `[n·B, d, m]`
@@ -68,6 +77,8 @@ pub struct Batch {
     pub edge_weight: Tensor<2>,
     /// Smaller and larger end of every edge, `[E·B]`.
     pub ends: (Tensor<1, Int>, Tensor<1, Int>),
+    /// The same on the host.
+    pub end_rows: Arc<[(usize, usize)]>,
     /// Spectral gap of the normalised `I − W`.
     pub spectral_gap: f64,
     reference: Reference,
@@ -176,6 +187,11 @@ impl Batch {
             edge_scale: place.tensor(edge_scale, [e * b, 1]),
             edge_smoothness: place.tensor(edge_smoothness, [e * b, 1]),
             edge_weight: place.tensor(edge_weight, [e * b, 1]),
+            end_rows: src
+                .iter()
+                .zip(&dst)
+                .map(|(i, j)| (*i as usize, *j as usize))
+                .collect(),
             ends: (place.indices(src), place.indices(dst)),
             spectral_gap,
             reference: Reference {

@@ -6,7 +6,7 @@
 //! the first layer once per agent or edge.
 
 use super::batch::{Batch, Place};
-use super::kernel::{self, PerceptronShape};
+use super::kernel::{self, Features, PerceptronShape};
 use crate::random;
 use crate::rule::features::{EDGE_FEATURES, LOG_FLOOR, NODE_FEATURES, clock, mixing_hardness};
 use crate::rule::mlp::{Linear, Mlp};
@@ -16,9 +16,6 @@ use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor, activation};
 use rand_distr::{Distribution, StandardNormal};
 
-/// Features that differ between coordinates; the others are equal for all coordinates of an agent or edge.
-const NODE_ROW_FEATURES: usize = 10;
-const EDGE_ROW_FEATURES: usize = 7;
 /// f32 twin of `features::TINY`: squares must not underflow to a division by zero.
 const TINY: f64 = 1e-30;
 
@@ -154,6 +151,21 @@ fn log_ratio(p: Tensor<2>, q: Tensor<2>, limit: f64) -> Tensor<2> {
     (((p + TINY) / (q + TINY)).log().clamp(-limit, limit)) / limit
 }
 
+/// Features one under the other. `per_row`: those that differ between coordinates, `[rows, d]` each; `per_item`: the others,
+/// `[rows, 1]` each.
+fn stacked(per_row: Vec<Tensor<2>>, per_item: Vec<Tensor<2>>) -> Features {
+    let flat = |tensors: Vec<Tensor<2>>| {
+        let rows = tensors
+            .into_iter()
+            .map(|t| t.flatten::<1>(0, 1).unsqueeze_dim::<2>(0));
+        Tensor::cat(rows.collect(), 0)
+    };
+    Features {
+        varying: flat(per_row),
+        shared: flat(per_item),
+    }
+}
+
 impl SharedModule {
     /// The module that continues from `rule`.
     pub fn new(rule: &Shared, device: &Device, dtype: DType, track_features: bool) -> Self {
@@ -269,33 +281,25 @@ impl SharedModule {
 
     /// Coefficients of a network: `constant + range · tanh(output)`, one `[rows, d]` tensor per output.
     ///
-    /// `per_row`: features that differ between coordinates, `[rows, d]` each; `per_item`: the others, `[rows, 1]` each.
     /// Without features the constants alone, `[1, 1]` each.
     fn coefficients<const O: usize>(
         &self,
         layers: &[Layer],
         constants: Tensor<2>,
         ranges: &[f64; O],
-        per_row: Vec<Tensor<2>>,
-        per_item: Vec<Tensor<2>>,
+        features: Option<Features>,
+        d: usize,
     ) -> [Tensor<2>; O] {
         let constant = |o: usize| constants.clone().slice([o..o + 1, 0..1]);
-        if per_row.is_empty() {
+        let Some(Features {
+            varying: by_row,
+            shared: by_item,
+        }) = features
+        else {
             return std::array::from_fn(constant);
-        }
-        let [rows, d] = per_row[0].dims();
-        let (f_row, f_item) = (per_row.len(), per_item.len());
-        let by_row: Tensor<2> = Tensor::cat(
-            per_row
-                .into_iter()
-                .map(|t| t.reshape([1, rows * d]))
-                .collect(),
-            0,
-        );
-        let by_item: Tensor<2> = Tensor::cat(
-            per_item.into_iter().map(|t| t.reshape([1, rows])).collect(),
-            0,
-        );
+        };
+        let ([f_row, columns], [f_item, rows]) = (by_row.dims(), by_item.dims());
+        debug_assert_eq!(columns, rows * d);
         if self.fused {
             let hidden = &layers[..layers.len() - 1];
             let shape = PerceptronShape {
@@ -339,13 +343,15 @@ impl SharedModule {
 
     /// One step; the batch's meta-loss is taken at the new `x`.
     pub fn step(&self, batch: &Batch, s: SharedState) -> SharedState {
+        // Plain tensors pay nothing for the tape.
         let observe = |t: &Tensor<2>| {
             if self.track_features {
                 t.clone()
             } else {
-                t.clone().detach()
+                t.clone().inner()
             }
         };
+        let one_pass = self.fused && !self.track_features && batch.place.is_cpu();
         let (n, d) = (batch.agents * batch.problems, batch.dimension);
         let l = batch.smoothness.clone();
         let time = f64::from(clock(s.k, self.clock_cap.max(1)));
@@ -360,9 +366,22 @@ impl SharedModule {
         };
         let dy = s.y.clone() - s.y_last.clone();
 
+        let common = (time as f32, hardness as f32);
+
         // Node features.
-        let (per_row, per_item, u_rms) = if self.node.is_empty() {
-            (Vec::new(), Vec::new(), None)
+        let (features, u_rms) = if self.node.is_empty() {
+            (None, None)
+        } else if one_pass {
+            let (features, sigma) = kernel::features::node(
+                [s.x.clone(), s.x_last.clone(), s.x_older.clone()],
+                [s.y.clone(), s.y_last.clone()],
+                [g.clone(), s.g_last.clone().unwrap_or_else(|| g.clone())],
+                l.clone(),
+                s.u_last.clone().unwrap_or_else(|| constant_row(n, 0.0)),
+                batch.regularizer,
+                common,
+            );
+            (Some(features), Some(sigma))
         } else {
             let (x, g, y) = (observe(&s.x), observe(&g), observe(&s.y));
             let p = batch.prox(l.clone().recip(), x.clone() - (g + y) / l.clone());
@@ -413,14 +432,14 @@ impl SharedModule {
                 constant_row(n, time),
                 constant_row(n, hardness),
             ];
-            (per_row, per_item, Some(su))
+            (Some(stacked(per_row, per_item)), Some(su))
         };
         let [ln_p, beta, delta, gamma] = self.coefficients(
             &self.node,
             self.node_constants.val(),
             &self.ranges.node,
-            per_row,
-            per_item,
+            features,
+            d,
         );
 
         // z_i
@@ -432,8 +451,17 @@ impl SharedModule {
         let difference = batch.differences(z.clone());
         let e = difference.dims()[0];
         // A single agent has no edges, and a network no rows to work on.
-        let (per_row, per_item) = if self.edge.is_empty() || e == 0 {
-            (Vec::new(), Vec::new())
+        let features = if self.edge.is_empty() || e == 0 {
+            None
+        } else if one_pass {
+            Some(kernel::features::edge(
+                [difference.clone(), s.difference_last.clone()],
+                s.flow.clone(),
+                z.clone(),
+                batch.edge_smoothness.clone(),
+                batch.end_rows.clone(),
+                common,
+            ))
         } else {
             let (dn, last) = (observe(&difference), observe(&s.difference_last));
             let flow = observe(&s.flow) / batch.edge_smoothness.clone();
@@ -460,17 +488,15 @@ impl SharedModule {
                 [log_ratio(sd.clone(), sl, 3.0), log_ratio(sf, sd, 6.0)]
             };
             let [r1, r2] = ratios;
-            (
-                per_row,
-                vec![r1, r2, constant_row(e, time), constant_row(e, hardness)],
-            )
+            let per_item = vec![r1, r2, constant_row(e, time), constant_row(e, hardness)];
+            Some(stacked(per_row, per_item))
         };
         let [ln_s, c, theta] = self.coefficients(
             &self.edge,
             self.edge_constants.val(),
             &self.ranges.edge,
-            per_row,
-            per_item,
+            features,
+            d,
         );
         let theta = theta.clamp(-MEMORY_BOUND, MEMORY_BOUND);
         let flow = ln_s.exp() * batch.edge_scale.clone() * difference.clone() + theta * s.flow;
@@ -513,12 +539,6 @@ impl SharedState {
         }
     }
 }
-
-/// Features that differ between coordinates and those that do not make up the whole set.
-const _: () = assert!(
-    NODE_ROW_FEATURES + 8 == rule::features::NODE_FEATURES
-        && EDGE_ROW_FEATURES + 4 == EDGE_FEATURES
-);
 
 impl super::unroll::RuleModule for SharedModule {
     type State = SharedState;

@@ -9,12 +9,21 @@
 mod autodiff;
 #[cfg(feature = "cpu")]
 pub mod cpu;
+pub mod features;
 #[cfg(feature = "wgpu")]
 mod gpu;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+
+/// Features `[varying, rows·d]` and `[shared, rows]` of all rows.
+pub struct Features {
+    /// Those that differ between coordinates.
+    pub varying: Tensor<2>,
+    /// Those that do not.
+    pub shared: Tensor<2>,
+}
 
 /// Sizes of a perceptron `[varying + shared] → hidden → outputs` and how far it moves its outputs.
 ///

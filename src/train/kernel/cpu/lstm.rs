@@ -9,7 +9,7 @@
 //! block, in cache. Tasks have fixed sizes and their weight gradients are added in order: the result does not depend on the threads.
 
 use super::perceptron::split_rows;
-use crate::rule::dense::{Packed, Start, affine, mask, outer, sum};
+use crate::rule::dense::{Packed, Start, add_sums, affine, mask, outer};
 use crate::rule::lstm::HIDDEN as H;
 use crate::rule::math;
 use crate::train::kernel::LstmShape;
@@ -356,8 +356,8 @@ impl WithSimd for Backward<'_, '_> {
             affine(simd, &linear_transposed, start, &d_linear, &mut d_h, false);
             outer(simd, &d_out, &work.linear, &mut outs);
             outer(simd, &d_linear, &work.hidden_next, &mut linear);
-            add_sums(&d_out, &mut out_bias);
-            add_sums(&d_linear, &mut linear_bias);
+            add_sums(simd, &d_out, &mut out_bias);
+            add_sums(simd, &d_linear, &mut linear_bias);
 
             // Gates, before their activations; d_c becomes the gradient by c. A padding column has a zero gradient throughout.
             for k in 0..H {
@@ -388,7 +388,7 @@ impl WithSimd for Backward<'_, '_> {
                 false,
             );
             outer(simd, &d_gates, &work.input, &mut gates);
-            add_sums(&d_gates, &mut gates_bias);
+            add_sums(simd, &d_gates, &mut gates_bias);
             let (at, length) = (from - self.range.start, to - from);
             store(&d_input, &mut self.input, at, length);
             store(&d_input[shape.inputs..], &mut self.state[..H], at, length);
@@ -413,13 +413,6 @@ impl WithSimd for Backward<'_, '_> {
         gradient.extend(reduced(&outs));
         gradient.extend(out_bias);
         gradient
-    }
-}
-
-#[inline(always)]
-fn add_sums(blocks: &[Block], totals: &mut [f32]) {
-    for (total, block) in totals.iter_mut().zip(blocks) {
-        *total += sum(block);
     }
 }
 

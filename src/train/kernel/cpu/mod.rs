@@ -1,5 +1,6 @@
 //! The fused cells on burn-flex: tensors in, slices through [`perceptron`] and [`lstm`], tensors out.
 
+mod features;
 pub mod lstm;
 pub mod perceptron;
 

@@ -7,7 +7,7 @@
 //! The backward pass keeps the inputs only and recomputes the rest. Tasks have fixed sizes and their weight gradients are
 //! added in order: the result does not depend on the threads.
 
-use crate::rule::dense::{Packed, Start, affine, mask, outer, sum};
+use crate::rule::dense::{Packed, Start, add_sums, affine, mask, outer};
 use crate::rule::perceptron::{Perceptron, Work};
 use crate::train::kernel::PerceptronShape;
 use pulp::{Simd, WithSimd};
@@ -281,7 +281,9 @@ impl WithSimd for Backward<'_, '_> {
             cell.forward(simd, (from, to), &firsts, self.items.start, &mut work);
             for (o, slope) in slopes[count].iter_mut().enumerate() {
                 load(&self.gradient[o * cell.inputs.columns..][from..to], slope);
-                constants[o] += sum(slope);
+            }
+            add_sums(simd, &slopes[count], &mut constants);
+            for (o, slope) in slopes[count].iter_mut().enumerate() {
                 let (range, tanh) = (shape.ranges[o], &work[count][o]);
                 for l in 0..C {
                     slope[l] *= range * (1.0 - tanh[l] * tanh[l]);
@@ -294,17 +296,19 @@ impl WithSimd for Backward<'_, '_> {
                 if k == 0 {
                     for (item, columns) in cell.segments(from, to) {
                         let item = &mut items[(item - self.items.start) * h..][..h];
+                        if columns == (0..to - from) {
+                            add_sums(simd, slope, item);
+                            continue;
+                        }
                         for (total, slope) in item.iter_mut().zip(slope) {
-                            *total += sum(&slope[columns.clone()]);
+                            *total += slope[columns.clone()].iter().sum::<f32>();
                         }
                     }
                     if self.varying.is_empty() {
                         continue;
                     }
                 } else {
-                    for (total, slope) in biases[k].iter_mut().zip(slope) {
-                        *total += sum(slope);
-                    }
+                    add_sums(simd, slope, &mut biases[k]);
                 }
                 let below = &mut before[k][..];
                 let transposed = &cell.transposed[k];

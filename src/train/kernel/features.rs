@@ -1,0 +1,104 @@
+//! What the networks of `shared` see, in one pass over an agent's or edge's rows: [`crate::rule::features`] itself, which the
+//! simulator runs too. Forward only: for training that does not differentiate through the features. CPU only; elsewhere they are
+//! tensor operations.
+
+use super::Features;
+use crate::problem::Regularizer;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+use std::sync::Arc;
+
+/// Clock and mixing hardness: equal for all rows.
+pub type Common = (f32, f32);
+
+/// Smaller and larger end of every edge row.
+pub type Ends = Arc<[(usize, usize)]>;
+
+#[backend_extension(Flex: cfg(feature = "cpu"))]
+pub(super) trait FeatureOps: Backend {
+    #[allow(clippy::too_many_arguments)]
+    fn node_features(
+        x: FloatTensor<Self>,
+        x_last: FloatTensor<Self>,
+        x_older: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        y_last: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        g_last: FloatTensor<Self>,
+        smoothness: FloatTensor<Self>,
+        last_u: FloatTensor<Self>,
+        regularizer: Regularizer,
+        common: Common,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    fn edge_features(
+        d: FloatTensor<Self>,
+        d_last: FloatTensor<Self>,
+        flow: FloatTensor<Self>,
+        z: FloatTensor<Self>,
+        smoothness: FloatTensor<Self>,
+        ends: Ends,
+        common: Common,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// Node features and `σ_u` `[rows, 1]`. `x`: the iterate and the two before it, `y` and `g` the last two, `[rows, d]`;
+/// `smoothness` and `last_u` (zero at the first step): `[rows, 1]`.
+pub fn node(
+    x: [Tensor<2>; 3],
+    y: [Tensor<2>; 2],
+    g: [Tensor<2>; 2],
+    smoothness: Tensor<2>,
+    last_u: Tensor<2>,
+    regularizer: Regularizer,
+    common: Common,
+) -> (Features, Tensor<2>) {
+    let plain = |t: Tensor<2>| t.inner().into_dispatch();
+    let [x, x_last, x_older] = x.map(plain);
+    let ([y, y_last], [g, g_last]) = (y.map(plain), g.map(plain));
+    let (varying, shared, sigma) = <Dispatch as FeatureOps>::node_features(
+        x,
+        x_last,
+        x_older,
+        y,
+        y_last,
+        g,
+        g_last,
+        plain(smoothness),
+        plain(last_u),
+        regularizer,
+        common,
+    );
+    let features = Features {
+        varying: Tensor::from_dispatch(varying),
+        shared: Tensor::from_dispatch(shared),
+    };
+    (features, Tensor::from_dispatch(sigma))
+}
+
+/// Edge features. `d`: `z_i − z_j` and the one before, `flow`: `F`, `[rows, d]`; `z`: `[node rows, d]`; `smoothness`: `L_e` `[rows, 1]`.
+pub fn edge(
+    d: [Tensor<2>; 2],
+    flow: Tensor<2>,
+    z: Tensor<2>,
+    smoothness: Tensor<2>,
+    ends: Ends,
+    common: Common,
+) -> Features {
+    let plain = |t: Tensor<2>| t.inner().into_dispatch();
+    let [d, d_last] = d.map(plain);
+    let (varying, shared) = <Dispatch as FeatureOps>::edge_features(
+        d,
+        d_last,
+        plain(flow),
+        plain(z),
+        plain(smoothness),
+        ends,
+        common,
+    );
+    Features {
+        varying: Tensor::from_dispatch(varying),
+        shared: Tensor::from_dispatch(shared),
+    }
+}
