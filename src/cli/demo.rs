@@ -1,11 +1,7 @@
 //! `starling demo`: the whole road in one command.
 
-use super::record::{Record, Subject};
 use super::{Context, audit, eval, input, output, run as run_verb, stop, train};
 use starling::files::write_atomic;
-use starling::network::Network;
-use starling::problem::{Role, optimum};
-use starling::report::{Plot, Series};
 use starling::rule::{AlgorithmSpec, FrozenRule, parse_ron};
 use starling::simulate::Options;
 use starling::simulate::audit::Effort;
@@ -77,56 +73,19 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     head(3, "running it for 100,000 steps", clock);
     let graph = input::graph("the demo's graph", "Ring(10)", args.seed)?;
     let spec = input::problem("Lasso(dimension: 60, rows: 10, l1: 0.1)")?;
-    let problem = spec.sample(graph.agents(), args.seed, Role::Test, 0)?;
-    let best = optimum::solve(&problem)?;
-    let mut network = Network::new(&graph);
-    let algorithm = AlgorithmSpec::Rule(rule_path.clone());
-    let mut process = algorithm.start(&problem, &mut network)?;
-    let options = Options {
-        steps: 100_000,
-        ..Options::default()
-    };
-    let trace = run_verb::with_bar(process.as_mut(), &problem, &mut network, &best, &options);
-    let record = Record::new(
-        Subject {
-            algorithm: algorithm.to_string(),
-            name: algorithm.name(),
-            step_origin: algorithm.step_origin().into(),
-            problem: problem.name().into(),
-            graph: graph.name().into(),
-            seed: args.seed,
+    let long_run = run_verb::Job {
+        algorithm: AlgorithmSpec::Rule(rule_path.clone()),
+        problem: spec.clone(),
+        graph: graph.clone(),
+        seed: args.seed,
+        options: Options {
+            steps: 100_000,
+            ..Options::default()
         },
-        &trace,
-        &best,
-    );
-    let points = trace
-        .samples
-        .iter()
-        .map(|s| (s.rounds as f64, s.gap))
-        .collect();
-    let plot = Plot {
-        title: "The learned rule for 100,000 rounds".into(),
-        x_label: "rounds".into(),
-        y_label: "relative optimality gap".into(),
-        x_log: true,
-        y_log: true,
-        series: vec![Series {
-            floor: Some(trace.gap_certificate),
-            emphasis: true,
-            ..Series::new("learned", points)
-        }],
+        cache: None,
+        out: Some(out.join("long-run")),
     };
-    write_atomic(
-        &out.join("long-run/trace.csv"),
-        run_verb::trace_csv(&trace).as_bytes(),
-    )?;
-    write_atomic(&out.join("long-run/gap.svg"), plot.svg()?.as_bytes())?;
-    write_atomic(&out.join("long-run/gap.png"), &plot.png()?)?;
-    if context.json {
-        output::json(&record);
-    } else {
-        record.print();
-    }
+    run_verb::measure(&long_run, context)?;
 
     // The demo runs from any folder, so it brings its data along.
     let ionosphere = out.join("data/ionosphere.libsvm.gz");
@@ -195,7 +154,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     tracing::info!("  the rule         {}", rule_path.display());
     tracing::info!("  its audit        {}", out.join("audit.md").display());
     tracing::info!(
-        "  100,000 steps    {0}/gap.svg, {0}/gap.png, {0}/trace.csv",
+        "  100,000 steps    {0}/gap.svg, {0}/gap.png, {0}/trace.csv, {0}/result.json",
         out.join("long-run").display()
     );
     for files in written {

@@ -1,6 +1,6 @@
 //! `starling eval`: rules against tuned handcrafted methods on the same problems; table, JSON, plots, one page.
 
-use super::record::{Record, Subject, target_key};
+use super::record::{Axes, GAP_AGAINST_ROUNDS, Record, Subject, plot, target_key};
 use super::tune::{methods, problems, tune_all};
 use super::{Context, input, output, stop};
 use rayon::prelude::*;
@@ -9,7 +9,7 @@ use starling::files::{check_writable, write_atomic};
 use starling::graph::{Graph, svg};
 use starling::network::Network;
 use starling::problem::{Optimum, Problem, ProblemSpec, Role, optimum};
-use starling::report::{Block, Page, Plot, Section, Series, Table};
+use starling::report::{Block, Page, Plot, Section, Table};
 use starling::rule::AlgorithmSpec;
 use starling::simulate::run::TARGETS;
 use starling::simulate::tuning::{Goal, Tuned};
@@ -234,18 +234,10 @@ fn row(
     });
     let median = order[order.len() / 2];
     let (problem, best) = &tests[median];
-    let subject = Subject {
-        algorithm: contestant.at(problem).to_string(),
-        name: contestant.name.clone(),
-        step_origin: if contestant.tuned.is_some() {
-            "tuned".into()
-        } else {
-            contestant.method.step_origin().into()
-        },
-        problem: problem.name().into(),
-        graph: plan.graph.name().into(),
-        seed: plan.seed,
-    };
+    let mut subject = Subject::new(&contestant.at(problem), problem, &plan.graph, plan.seed);
+    if contestant.tuned.is_some() {
+        subject.step_origin = "tuned".into();
+    }
     let mut record = Record::new(subject, &traces[median], best);
     let mut range = std::collections::BTreeMap::new();
     for target in TARGETS {
@@ -329,9 +321,9 @@ pub fn table(rows: &[Row]) -> Table {
         };
         let mut cells = vec![
             if r.learned {
-                format!("{} (learned)", r.record.name)
+                format!("{} (learned)", r.record.subject.name)
             } else {
-                r.record.name.clone()
+                r.record.subject.name.clone()
             },
             output::number(r.record.rounds as f64 / r.record.iterations.max(1) as f64),
         ];
@@ -347,7 +339,10 @@ pub fn table(rows: &[Row]) -> Table {
             output::number(r.record.seconds),
             format!("{}/{}", r.failed, r.trials),
             r.record.status.clone(),
-            format!("{} ({}){edge}", r.record.algorithm, r.record.step_origin),
+            format!(
+                "{} ({}){edge}",
+                r.record.subject.algorithm, r.record.subject.step_origin
+            ),
         ]);
         table.rows.push(cells);
     }
@@ -372,71 +367,37 @@ fn short(spec: &ProblemSpec) -> String {
 /// Gap against rounds, floats and seconds; consensus error against rounds.
 fn plots(rows: &[Row], plan: &Plan) -> Vec<(&'static str, Plot)> {
     let title = format!("{}, {}", short(&plan.spec), plan.graph.name());
-    let plot = |what: &str,
-                x_label: &str,
-                y_label: &str,
-                get: &dyn Fn(&Sample) -> Option<(f64, f64)>,
-                floored: bool| Plot {
-        title: format!("{what}: {title}"),
-        x_label: x_label.into(),
-        y_label: y_label.into(),
-        x_log: false,
-        y_log: true,
-        series: rows
-            .iter()
-            .map(|r| Series {
-                floor: floored.then_some(r.record.gap_certificate),
-                emphasis: r.learned,
-                ..Series::new(
-                    r.record.name.clone(),
-                    r.samples.iter().filter_map(get).collect(),
-                )
-            })
-            .collect(),
+    let against_floats = Axes {
+        x_label: "floats sent over all edges",
+        point: |s| Some((s.floats_sent as f64, s.gap)),
+        ..GAP_AGAINST_ROUNDS
     };
-    let gap = "relative optimality gap";
-    vec![
-        (
-            "gap-rounds",
-            plot(
-                "Gap against rounds",
-                "rounds",
-                gap,
-                &|s| Some((s.rounds as f64, s.gap)),
-                true,
-            ),
-        ),
-        (
-            "gap-floats",
-            plot(
-                "Gap against floats sent",
-                "floats sent over all edges",
-                gap,
-                &|s| Some((s.floats_sent as f64, s.gap)),
-                true,
-            ),
-        ),
-        (
-            "gap-seconds",
-            plot(
-                "Gap against seconds",
-                "seconds in steps",
-                gap,
-                &|s| Some((s.seconds, s.gap)),
-                true,
-            ),
-        ),
+    let against_seconds = Axes {
+        x_label: "seconds in steps",
+        point: |s| Some((s.seconds, s.gap)),
+        ..GAP_AGAINST_ROUNDS
+    };
+    let consensus = Axes {
+        y_label: "consensus error",
+        point: |s| s.consensus_error.map(|c| (s.rounds as f64, c)),
+        certified: false,
+        ..GAP_AGAINST_ROUNDS
+    };
+    [
+        ("gap-rounds", "Gap against rounds", GAP_AGAINST_ROUNDS),
+        ("gap-floats", "Gap against floats sent", against_floats),
+        ("gap-seconds", "Gap against seconds", against_seconds),
         (
             "consensus-rounds",
-            plot(
-                "Consensus error against rounds",
-                "rounds",
-                "consensus error",
-                &|s| s.consensus_error.map(|c| (s.rounds as f64, c)),
-                false,
-            ),
+            "Consensus error against rounds",
+            consensus,
         ),
     ]
+    .map(|(file, what, axes)| {
+        let curves = rows.iter().map(|r| (&r.record, &r.samples[..], r.learned));
+        (file, plot(format!("{what}: {title}"), &axes, curves))
+    })
+    .into()
 }
 
 fn write(rows: &[Row], plan: &Plan) -> anyhow::Result<()> {

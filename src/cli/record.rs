@@ -1,20 +1,19 @@
-//! One algorithm's result: the JSON object of `run` and `eval`.
+//! One algorithm's result, the JSON object of `run` and `eval`; curves of several.
 
 use super::output;
 use serde::Serialize;
-use starling::problem::Optimum;
-use starling::simulate::{Status, Trace};
+use starling::graph::Graph;
+use starling::problem::{Optimum, Problem};
+use starling::report::{Plot, Series};
+use starling::rule::AlgorithmSpec;
+use starling::simulate::{Sample, Status, Trace};
 use std::collections::BTreeMap;
 
 /// The JSON object of one algorithm on one problem.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
-    pub algorithm: String,
-    pub name: String,
-    pub step_origin: String,
-    pub problem: String,
-    pub graph: String,
-    pub seed: u64,
+    #[serde(flatten)]
+    pub subject: Subject,
     pub status: String,
     pub diverged_at: Option<u64>,
     pub iterations: u64,
@@ -35,7 +34,7 @@ pub struct Record {
 }
 
 /// What a record is about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Subject {
     pub algorithm: String,
     pub name: String,
@@ -43,6 +42,60 @@ pub struct Subject {
     pub problem: String,
     pub graph: String,
     pub seed: u64,
+}
+
+impl Subject {
+    /// `algorithm` on `problem` and `graph`, which were drawn with `seed`.
+    pub fn new(algorithm: &AlgorithmSpec, problem: &Problem, graph: &Graph, seed: u64) -> Self {
+        Self {
+            algorithm: algorithm.to_string(),
+            name: algorithm.name(),
+            step_origin: algorithm.step_origin().into(),
+            problem: problem.name().into(),
+            graph: graph.name().into(),
+            seed,
+        }
+    }
+}
+
+/// What a plot shows of every sample.
+pub struct Axes {
+    pub x_label: &'static str,
+    pub y_label: &'static str,
+    pub point: fn(&Sample) -> Option<(f64, f64)>,
+    /// Whether `y` is a gap, which is drawn as ≤ below its certificate.
+    pub certified: bool,
+}
+
+pub const GAP_AGAINST_ROUNDS: Axes = Axes {
+    x_label: "rounds",
+    y_label: "relative optimality gap",
+    point: |s| Some((s.rounds as f64, s.gap)),
+    certified: true,
+};
+
+/// One curve per record from its samples; `true` draws it thick.
+pub fn plot<'a>(
+    title: String,
+    axes: &Axes,
+    curves: impl IntoIterator<Item = (&'a Record, &'a [Sample], bool)>,
+) -> Plot {
+    let series = curves
+        .into_iter()
+        .map(|(record, samples, emphasis)| Series {
+            label: record.subject.name.clone(),
+            points: samples.iter().filter_map(axes.point).collect(),
+            floor: axes.certified.then_some(record.gap_certificate),
+            emphasis,
+        });
+    Plot {
+        title,
+        x_label: axes.x_label.into(),
+        y_label: axes.y_label.into(),
+        x_log: false,
+        y_log: true,
+        series: series.collect(),
+    }
 }
 
 /// `1e-3` and so on, the keys of `rounds_to`.
@@ -58,12 +111,7 @@ impl Record {
             other => (other.to_string(), None),
         };
         Self {
-            algorithm: subject.algorithm,
-            name: subject.name,
-            step_origin: subject.step_origin,
-            problem: subject.problem,
-            graph: subject.graph,
-            seed: subject.seed,
+            subject,
             status,
             diverged_at,
             iterations: last.iteration,
@@ -90,9 +138,10 @@ impl Record {
 
     /// For people.
     pub fn print(&self) {
+        let about = &self.subject;
         output::line(format!(
             "{} on {}, {}, seed {}",
-            self.algorithm, self.problem, self.graph, self.seed
+            about.algorithm, about.problem, about.graph, about.seed
         ));
         let status = match self.diverged_at {
             Some(k) => format!("{} at iteration {k}", self.status),

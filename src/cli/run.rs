@@ -1,13 +1,15 @@
 //! `starling run`: one algorithm on one problem, by the plain simulator.
 
-use super::record::{Record, Subject};
+use super::record::{GAP_AGAINST_ROUNDS, Record, Subject, plot};
 use super::{Context, input, output, stop};
 use starling::files::{check_writable, write_atomic};
+use starling::graph::Graph;
 use starling::network::Network;
-use starling::problem::{Role, optimum};
-use starling::report::{Plot, Series};
+use starling::problem::{ProblemSpec, Role, optimum};
+use starling::report::Plot;
+use starling::rule::AlgorithmSpec;
 use starling::simulate::{Options, Trace, simulate};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Run one algorithm on one problem.
 #[derive(clap::Args)]
@@ -43,7 +45,7 @@ pub struct Args {
 }
 
 /// The measurements as CSV.
-pub fn trace_csv(trace: &Trace) -> String {
+fn trace_csv(trace: &Trace) -> String {
     let mut text = String::from(
         "iteration,rounds,vectors_per_edge,floats_sent,seconds,objective,gap,worst_gap,consensus_error,dual_drift\n",
     );
@@ -66,26 +68,80 @@ pub fn trace_csv(trace: &Trace) -> String {
     text
 }
 
-/// Simulates with a progress bar that shows rounds per second and the gap.
-pub fn with_bar(
-    process: &mut dyn starling::algorithm::Process,
-    problem: &starling::problem::Problem,
-    network: &mut Network,
-    best: &starling::problem::Optimum,
-    options: &Options,
-) -> Trace {
+/// One algorithm on one problem.
+pub struct Job {
+    pub algorithm: AlgorithmSpec,
+    pub problem: ProblemSpec,
+    pub graph: Graph,
+    pub seed: u64,
+    pub options: Options,
+    /// Where F* is cached, if anywhere.
+    pub cache: Option<PathBuf>,
+    /// Folder for trace.csv, result.json, gap.svg and gap.png, if any.
+    pub out: Option<PathBuf>,
+}
+
+/// Simulates with a progress bar that shows rounds per second and the gap; writes the job's folder and prints the record.
+pub fn measure(job: &Job, context: Context) -> anyhow::Result<()> {
+    let problem = job
+        .problem
+        .sample(job.graph.agents(), job.seed, Role::Test, 0)?;
+    if let Some(folder) = &job.out {
+        check_writable(folder)?;
+    }
+    let mut network = Network::new(&job.graph);
+    let mut process = job.algorithm.start(&problem, &mut network)?;
+    let best = optimum::solve_cached(&problem, job.cache.as_deref())?;
     let bar = output::bar(
-        options.steps,
+        job.options.steps,
         "{bar:40} {pos}/{len} steps  {msg}  {eta} left",
     );
-    let trace = simulate(process, problem, network, best, options, |s| {
-        bar.set_position(s.iteration);
-        let speed = s.rounds as f64 / s.seconds.max(1e-9);
-        bar.set_message(format!("{speed:.0} rounds/s  gap {:.1e}", s.gap));
-        !stop::requested()
-    });
+    let trace = simulate(
+        process.as_mut(),
+        &problem,
+        &mut network,
+        &best,
+        &job.options,
+        |s| {
+            bar.set_position(s.iteration);
+            let speed = s.rounds as f64 / s.seconds.max(1e-9);
+            bar.set_message(format!("{speed:.0} rounds/s  gap {:.1e}", s.gap));
+            !stop::requested()
+        },
+    );
     bar.finish_and_clear();
-    trace
+    let subject = Subject::new(&job.algorithm, &problem, &job.graph, job.seed);
+    let record = Record::new(subject, &trace, &best);
+    if let Some(folder) = &job.out {
+        write(folder, &record, &trace)?;
+    }
+    if context.json {
+        output::json(&record);
+    } else {
+        record.print();
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, record: &Record, trace: &Trace) -> anyhow::Result<()> {
+    let about = &record.subject;
+    let title = format!("{} on {}, {}", about.name, about.problem, about.graph);
+    let plot = Plot {
+        x_log: record.rounds > 5_000,
+        ..plot(
+            title,
+            &GAP_AGAINST_ROUNDS,
+            [(record, &trace.samples[..], true)],
+        )
+    };
+    write_atomic(&folder.join("trace.csv"), trace_csv(trace).as_bytes())?;
+    write_atomic(
+        &folder.join("result.json"),
+        serde_json::to_string_pretty(record)?.as_bytes(),
+    )?;
+    write_atomic(&folder.join("gap.svg"), plot.svg()?.as_bytes())?;
+    write_atomic(&folder.join("gap.png"), &plot.png()?)?;
+    Ok(())
 }
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
@@ -95,65 +151,22 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             "--until is {until}, expected a finite gap ≥ 0"
         );
     }
-    let algorithm = input::algorithm("--algorithm", &args.algorithm)?;
-    let spec = input::problem(&args.problem)?;
-    let graph = input::graph("--graph", &args.graph, args.seed)?;
-    let problem = spec.sample(graph.agents(), args.seed, Role::Test, 0)?;
-    if let Some(folder) = &args.out {
-        check_writable(folder)?;
-    }
-    let mut network = Network::new(&graph);
-    let mut process = algorithm.start(&problem, &mut network)?;
-    let best = optimum::solve_cached(&problem, input::cache(args.no_cache).as_deref())?;
-    let options = Options {
-        steps: args.steps,
-        until: args.until,
-        ..Options::default()
-    };
-    let trace = with_bar(process.as_mut(), &problem, &mut network, &best, &options);
-    let record = Record::new(
-        Subject {
-            algorithm: algorithm.to_string(),
-            name: algorithm.name(),
-            step_origin: algorithm.step_origin().into(),
-            problem: problem.name().into(),
-            graph: graph.name().into(),
-            seed: args.seed,
+    let job = Job {
+        algorithm: input::algorithm("--algorithm", &args.algorithm)?,
+        problem: input::problem(&args.problem)?,
+        graph: input::graph("--graph", &args.graph, args.seed)?,
+        seed: args.seed,
+        options: Options {
+            steps: args.steps,
+            until: args.until,
+            ..Options::default()
         },
-        &trace,
-        &best,
-    );
-    if let Some(folder) = &args.out {
-        let points = trace
-            .samples
-            .iter()
-            .map(|s| (s.rounds as f64, s.gap))
-            .collect();
-        let plot = Plot {
-            title: format!("{} on {}, {}", record.name, record.problem, record.graph),
-            x_label: "rounds".into(),
-            y_label: "relative optimality gap".into(),
-            x_log: trace.last().rounds > 5_000,
-            y_log: true,
-            series: vec![Series {
-                floor: Some(trace.gap_certificate),
-                emphasis: true,
-                ..Series::new(record.name.clone(), points)
-            }],
-        };
-        write_atomic(&folder.join("trace.csv"), trace_csv(&trace).as_bytes())?;
-        write_atomic(
-            &folder.join("result.json"),
-            serde_json::to_string_pretty(&record)?.as_bytes(),
-        )?;
-        write_atomic(&folder.join("gap.svg"), plot.svg()?.as_bytes())?;
-        write_atomic(&folder.join("gap.png"), &plot.png()?)?;
+        cache: input::cache(args.no_cache),
+        out: args.out,
+    };
+    measure(&job, context)?;
+    if let Some(folder) = &job.out {
         tracing::info!("written to {}", folder.display());
-    }
-    if context.json {
-        output::json(&record);
-    } else {
-        record.print();
     }
     Ok(())
 }
