@@ -293,26 +293,72 @@ impl AlgorithmSpec {
 
     /// Where the step comes from: `"given"`, `"theory"`, or `"learned"` for a rule.
     pub fn step_origin(&self) -> &'static str {
-        let of = |step: &Option<f64>| if step.is_some() { "given" } else { "theory" };
-        match self {
-            Self::ProxDgd { step, .. }
-            | Self::PgExtra { step, .. }
-            | Self::Nids { step, .. }
-            | Self::ProxEd { step, .. }
-            | Self::ProxAtc { step, .. }
-            | Self::SemiAtc { step, .. }
-            | Self::Diging { step, .. }
-            | Self::Dlm { step, .. }
-            | Self::Dapg { step, .. }
-            | Self::Odapg { step, .. } => of(step),
-            Self::Constants { primal, .. } => {
-                if primal.is_some() {
-                    "given"
-                } else {
-                    "default"
-                }
+        match (self, self.options().first()) {
+            (Self::Rule(_), _) => "learned",
+            (_, Some((_, Some(_)))) => "given",
+            (Self::Constants { .. }, _) => "default",
+            _ => "theory",
+        }
+    }
+
+    /// The options by their names in RON, the step first, as text where they are given.
+    fn options(&self) -> Vec<(&'static str, Option<String>)> {
+        let number = |value: Option<f64>| value.map(significant);
+        let count = |value: Option<usize>| value.map(|v| v.to_string());
+        let kind = |kind| (kind != MixingKind::default()).then(|| format!("{kind:?}"));
+        match *self {
+            Self::ProxDgd { step, mixing }
+            | Self::PgExtra { step, mixing }
+            | Self::Nids { step, mixing }
+            | Self::ProxEd { step, mixing }
+            | Self::ProxAtc { step, mixing }
+            | Self::SemiAtc { step, mixing }
+            | Self::Diging { step, mixing } => {
+                vec![("step", number(step)), ("mixing", kind(mixing))]
             }
-            Self::Rule(_) => "learned",
+            Self::Dlm { step, penalty } => {
+                vec![("step", number(step)), ("penalty", number(penalty))]
+            }
+            Self::Dapg {
+                step,
+                a,
+                mixings,
+                mixing,
+            } => vec![
+                ("step", number(step)),
+                ("a", number(a)),
+                ("mixings", count(mixings)),
+                ("mixing", kind(mixing)),
+            ],
+            Self::Odapg {
+                step,
+                tau,
+                mixings,
+                mixing,
+            } => vec![
+                ("step", number(step)),
+                ("tau", number(tau)),
+                ("mixings", count(mixings)),
+                ("mixing", kind(mixing)),
+            ],
+            Self::Constants {
+                primal,
+                momentum,
+                gradient_difference,
+                extrapolation,
+                dual,
+                mixing,
+                memory,
+            } => vec![
+                ("primal", number(primal)),
+                ("momentum", number(momentum)),
+                ("gradient_difference", number(gradient_difference)),
+                ("extrapolation", number(extrapolation)),
+                ("dual", number(dual)),
+                ("mixing", number(mixing)),
+                ("memory", number(memory)),
+            ],
+            Self::Rule(_) => Vec::new(),
         }
     }
 
@@ -560,76 +606,18 @@ pub fn start_frozen(
 impl std::fmt::Display for AlgorithmSpec {
     /// As typed in RON, options that were left out left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut options: Vec<String> = Vec::new();
-        let mut push = |name: &str, value: Option<f64>| {
-            if let Some(v) = value {
-                options.push(format!("{name}: {}", significant(v)));
-            }
-        };
-        let mut kind = MixingKind::default();
-        match self {
-            Self::Rule(path) => return write!(f, "Rule({:?})", path.to_string_lossy()),
-            Self::ProxDgd { step, mixing }
-            | Self::PgExtra { step, mixing }
-            | Self::Nids { step, mixing }
-            | Self::ProxEd { step, mixing }
-            | Self::ProxAtc { step, mixing }
-            | Self::SemiAtc { step, mixing }
-            | Self::Diging { step, mixing } => {
-                push("step", *step);
-                kind = *mixing;
-            }
-            Self::Dlm { step, penalty } => {
-                push("step", *step);
-                push("penalty", *penalty);
-            }
-            Self::Dapg {
-                step,
-                a,
-                mixings,
-                mixing,
-            } => {
-                push("step", *step);
-                push("a", *a);
-                push("mixings", mixings.map(|m| m as f64));
-                kind = *mixing;
-            }
-            Self::Odapg {
-                step,
-                tau,
-                mixings,
-                mixing,
-            } => {
-                push("step", *step);
-                push("tau", *tau);
-                push("mixings", mixings.map(|m| m as f64));
-                kind = *mixing;
-            }
-            Self::Constants {
-                primal,
-                momentum,
-                gradient_difference,
-                extrapolation,
-                dual,
-                mixing,
-                memory,
-            } => {
-                push("primal", *primal);
-                push("momentum", *momentum);
-                push("gradient_difference", *gradient_difference);
-                push("extrapolation", *extrapolation);
-                push("dual", *dual);
-                push("mixing", *mixing);
-                push("memory", *memory);
-            }
+        if let Self::Rule(path) = self {
+            return write!(f, "Rule({:?})", path.to_string_lossy());
         }
-        if kind != MixingKind::default() {
-            options.push(format!("mixing: {kind:?}"));
-        }
-        if options.is_empty() {
+        let given: Vec<String> = self
+            .options()
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}: {}", value?)))
+            .collect();
+        if given.is_empty() {
             write!(f, "{}", self.name())
         } else {
-            write!(f, "{}({})", self.name(), options.join(", "))
+            write!(f, "{}({})", self.name(), given.join(", "))
         }
     }
 }
