@@ -135,89 +135,76 @@ fn default_standardize() -> bool {
     true
 }
 
+/// The parameters of a LASSO (`loss: LeastSquares`) or logistic family.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Synthetic {
+    /// `LeastSquares` or `Logistic`.
+    pub loss: Loss,
+    /// `d`
+    pub dimension: usize,
+    /// Rows per agent, `m_i`.
+    pub rows: usize,
+    /// Weight of `‖x‖₁`.
+    pub l1: f64,
+    /// Weight of `‖x‖²/2`.
+    pub l2: f64,
+    /// Bounds of every coordinate.
+    pub bounds: Option<(f64, f64)>,
+    /// Standard deviation of the noise on `b`, or on the margin.
+    pub noise: f64,
+    /// Share of zeros in the truth.
+    pub sparsity: f64,
+    /// How different the agents' data are (0: one distribution).
+    pub heterogeneity: f64,
+    /// Draw as the public MiLoDo code does (dense truth).
+    pub published: bool,
+}
+
+impl std::fmt::Display for Synthetic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let family = match self.loss {
+            Loss::LeastSquares => "Lasso",
+            Loss::Logistic => "Logistic",
+        };
+        let (dimension, rows) = (self.dimension, self.rows);
+        write!(f, "{family}(dimension: {dimension}, rows: {rows}")?;
+        self.write_regularizer(f)?;
+        if self.heterogeneity != 0.0 {
+            write!(f, ", heterogeneity: {}", self.heterogeneity)?;
+        }
+        if self.published {
+            write!(f, ", published: true")?;
+        }
+        write!(f, ")")
+    }
+}
+
 impl std::fmt::Display for ProblemSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let more = |l1: f64, l2: f64, bounds: &Option<(f64, f64)>| {
-            let mut text = format!(", l1: {l1}");
-            if l2 != 0.0 {
-                text += &format!(", l2: {l2}");
-            }
-            if let Some((lo, hi)) = bounds {
-                text += &format!(", box: ({lo}, {hi})");
-            }
-            text
+        let parameters = self.parameters();
+        let Self::Data {
+            path,
+            loss,
+            split,
+            standardize,
+            positive,
+            ..
+        } = self
+        else {
+            return parameters.fmt(f);
         };
-        match self {
-            Self::Lasso {
-                dimension,
-                rows,
-                l1,
-                l2,
-                bounds,
-                heterogeneity,
-                published,
-                ..
-            } => {
-                write!(
-                    f,
-                    "Lasso(dimension: {dimension}, rows: {rows}{}",
-                    more(*l1, *l2, bounds)
-                )?;
-                if *heterogeneity != 0.0 {
-                    write!(f, ", heterogeneity: {heterogeneity}")?;
-                }
-                if *published {
-                    write!(f, ", published: true")?;
-                }
-                write!(f, ")")
-            }
-            Self::Logistic {
-                dimension,
-                rows,
-                l1,
-                l2,
-                bounds,
-                heterogeneity,
-                ..
-            } => {
-                write!(
-                    f,
-                    "Logistic(dimension: {dimension}, rows: {rows}{}",
-                    more(*l1, *l2, bounds)
-                )?;
-                if *heterogeneity != 0.0 {
-                    write!(f, ", heterogeneity: {heterogeneity}")?;
-                }
-                write!(f, ")")
-            }
-            Self::Data {
-                path,
-                loss,
-                l1,
-                l2,
-                bounds,
-                split,
-                standardize,
-                positive,
-            } => {
-                write!(
-                    f,
-                    "Data(path: {:?}, loss: {loss:?}{}",
-                    path.to_string_lossy(),
-                    more(*l1, *l2, bounds)
-                )?;
-                if *split != Split::default() {
-                    write!(f, ", split: {split:?}")?;
-                }
-                if !standardize {
-                    write!(f, ", standardize: false")?;
-                }
-                if let Some(class) = positive {
-                    write!(f, ", positive: {class}")?;
-                }
-                write!(f, ")")
-            }
+        write!(f, "Data(path: {:?}, loss: {loss:?}", path.to_string_lossy())?;
+        parameters.write_regularizer(f)?;
+        if *split != Split::default() {
+            write!(f, ", split: {split:?}")?;
         }
+        if !standardize {
+            write!(f, ", standardize: false")?;
+        }
+        if let Some(class) = positive {
+            write!(f, ", positive: {class}")?;
+        }
+        write!(f, ")")
     }
 }
 
@@ -225,22 +212,66 @@ fn normal(rng: &mut random::Stream) -> f64 {
     StandardNormal.sample(rng)
 }
 
-/// What LASSO and logistic problems share.
-struct Synthetic {
-    loss: Loss,
-    dimension: usize,
-    rows: usize,
-    noise: f64,
-    sparsity: f64,
-    heterogeneity: f64,
-    published: bool,
-}
-
 /// The most feature numbers that a synthetic problem may hold (2 GiB of `f64`): a mistyped size gets a message instead of
 /// an exhausted memory.
 const MOST_NUMBERS: f64 = (1_u64 << 28) as f64;
 
 impl Synthetic {
+    /// The family of this size, every other parameter at its default in RON.
+    pub fn new(loss: Loss, dimension: usize, rows: usize) -> Self {
+        Self {
+            loss,
+            dimension,
+            rows,
+            l1: default_l1(),
+            l2: 0.0,
+            bounds: None,
+            noise: default_noise(),
+            sparsity: default_sparsity(),
+            heterogeneity: 0.0,
+            published: false,
+        }
+    }
+
+    /// Draws the problem number `trial` for `agents` agents.
+    ///
+    /// # Errors
+    /// Parameters outside their range.
+    pub fn sample(
+        &self,
+        agents: usize,
+        seed: u64,
+        role: Role,
+        trial: u64,
+    ) -> Result<Problem, ProblemError> {
+        let regularizer = self.regularizer()?;
+        self.check(agents)?;
+        let shards = self.shards(agents, seed, role, trial);
+        Problem::new(
+            self.to_string(),
+            self.dimension,
+            self.loss,
+            shards,
+            regularizer,
+        )
+    }
+
+    fn regularizer(&self) -> Result<Regularizer, ProblemError> {
+        Regularizer::new(self.l1, self.l2, self.bounds)
+    }
+
+    /// As in RON, after another option; what is 0 or absent is left out, `l1` is not.
+    fn write_regularizer(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, ", l1: {}", self.l1)?;
+        if self.l2 != 0.0 {
+            write!(f, ", l2: {}", self.l2)?;
+        }
+        if let Some((lo, hi)) = self.bounds {
+            write!(f, ", box: ({lo}, {hi})")?;
+        }
+        Ok(())
+    }
+
     fn check(&self, agents: usize) -> Result<(), ProblemError> {
         let at_least_one = |name, v: usize| match v {
             0 => Err(ProblemError::parameter(name, v, "at least 1")),
@@ -336,12 +367,51 @@ impl ProblemSpec {
         role: Role,
         trial: u64,
     ) -> Result<Problem, ProblemError> {
-        let synthetic = |s: Synthetic, l1, l2, bounds| {
-            let regularizer = Regularizer::new(l1, l2, bounds)?;
-            s.check(agents)?;
-            let shards = s.shards(agents, seed, role, trial);
-            Problem::new(self.to_string(), s.dimension, s.loss, shards, regularizer)
+        let parameters = self.parameters();
+        let Self::Data {
+            path,
+            loss,
+            split,
+            standardize,
+            positive,
+            ..
+        } = self
+        else {
+            return parameters.sample(agents, seed, role, trial);
         };
+        let regularizer = parameters.regularizer()?;
+        let mut set = data::read(path)?;
+        if let Some(class) = positive {
+            if !set.targets.contains(class) {
+                let expected = format!("a label that occurs in {}", path.display());
+                return Err(ProblemError::parameter("positive", class, &expected));
+            }
+            let label = |b: &f64| if b == class { 1.0 } else { -1.0 };
+            set.targets = set.targets.iter().map(label).collect();
+        }
+        if *loss == Loss::Logistic {
+            set.binary_targets()?;
+        }
+        if role != Role::Test {
+            let key = random::stream(seed, role.name(), &[trial]).random();
+            set = set.bootstrap(key);
+        }
+        if *standardize {
+            set.standardize();
+        }
+        let parts = data::partition(&set.targets, agents, *split, seed)?;
+        let shards = parts
+            .iter()
+            .map(|rows| Shard {
+                features: rows.iter().flat_map(|&r| set.row(r)).copied().collect(),
+                targets: rows.iter().map(|&r| set.targets[r]).collect(),
+            })
+            .collect();
+        Problem::new(self.to_string(), set.columns, *loss, shards, regularizer)
+    }
+
+    /// The parameters; of a data set those it shares with the families, the sizes 0.
+    fn parameters(&self) -> Synthetic {
         match *self {
             Self::Lasso {
                 dimension,
@@ -353,23 +423,18 @@ impl ProblemSpec {
                 sparsity,
                 heterogeneity,
                 published,
-            } => {
-                let loss = Loss::LeastSquares;
-                synthetic(
-                    Synthetic {
-                        loss,
-                        dimension,
-                        rows,
-                        noise,
-                        sparsity,
-                        heterogeneity,
-                        published,
-                    },
-                    l1,
-                    l2,
-                    bounds,
-                )
-            }
+            } => Synthetic {
+                loss: Loss::LeastSquares,
+                dimension,
+                rows,
+                l1,
+                l2,
+                bounds,
+                noise,
+                sparsity,
+                heterogeneity,
+                published,
+            },
             Self::Logistic {
                 dimension,
                 rows,
@@ -379,63 +444,27 @@ impl ProblemSpec {
                 noise,
                 sparsity,
                 heterogeneity,
-            } => {
-                let (loss, published) = (Loss::Logistic, false);
-                synthetic(
-                    Synthetic {
-                        loss,
-                        dimension,
-                        rows,
-                        noise,
-                        sparsity,
-                        heterogeneity,
-                        published,
-                    },
-                    l1,
-                    l2,
-                    bounds,
-                )
-            }
+            } => Synthetic {
+                l1,
+                l2,
+                bounds,
+                noise,
+                sparsity,
+                heterogeneity,
+                ..Synthetic::new(Loss::Logistic, dimension, rows)
+            },
             Self::Data {
-                ref path,
                 loss,
                 l1,
                 l2,
                 bounds,
-                split,
-                standardize,
-                positive,
-            } => {
-                let regularizer = Regularizer::new(l1, l2, bounds)?;
-                let mut set = data::read(path)?;
-                if let Some(class) = positive {
-                    if !set.targets.contains(&class) {
-                        let expected = format!("a label that occurs in {}", path.display());
-                        return Err(ProblemError::parameter("positive", class, &expected));
-                    }
-                    let label = |b: &f64| if *b == class { 1.0 } else { -1.0 };
-                    set.targets = set.targets.iter().map(label).collect();
-                }
-                if loss == Loss::Logistic {
-                    set.binary_targets()?;
-                }
-                if role != Role::Test {
-                    let key = random::stream(seed, role.name(), &[trial]).random();
-                    set = set.bootstrap(key);
-                }
-                if standardize {
-                    set.standardize();
-                }
-                let parts = data::partition(&set.targets, agents, split, seed)?;
-                let shards = parts
-                    .iter()
-                    .map(|rows| Shard {
-                        features: rows.iter().flat_map(|&r| set.row(r)).copied().collect(),
-                        targets: rows.iter().map(|&r| set.targets[r]).collect(),
-                    })
-                    .collect();
-                Problem::new(self.to_string(), set.columns, loss, shards, regularizer)
-            }
+                ..
+            } => Synthetic {
+                l1,
+                l2,
+                bounds,
+                ..Synthetic::new(loss, 0, 0)
+            },
         }
     }
 
@@ -449,17 +478,11 @@ impl ProblemSpec {
 mod tests {
     use super::*;
 
-    fn lasso(published: bool, heterogeneity: f64) -> ProblemSpec {
-        ProblemSpec::Lasso {
-            dimension: 40,
-            rows: 50,
-            l1: 0.1,
-            l2: 0.0,
-            bounds: None,
+    fn lasso(heterogeneity: f64) -> Synthetic {
+        Synthetic {
             noise: 0.0,
-            sparsity: 0.75,
             heterogeneity,
-            published,
+            ..Synthetic::new(Loss::LeastSquares, 40, 50)
         }
     }
 
@@ -467,28 +490,10 @@ mod tests {
     #[test]
     fn b_comes_from_the_sparse_truth_unless_published() {
         for (published, nonzeros) in [(false, 10), (true, 40)] {
-            let spec = match lasso(published, 0.0) {
-                ProblemSpec::Lasso {
-                    dimension,
-                    rows,
-                    bounds,
-                    noise,
-                    sparsity,
-                    heterogeneity,
-                    published,
-                    ..
-                } => ProblemSpec::Lasso {
-                    dimension,
-                    rows,
-                    l1: 0.0,
-                    l2: 0.0,
-                    bounds,
-                    noise,
-                    sparsity,
-                    heterogeneity,
-                    published,
-                },
-                other => other,
+            let spec = Synthetic {
+                l1: 0.0,
+                published,
+                ..lasso(0.0)
             };
             let problem = spec.sample(4, 1, Role::Test, 0).unwrap();
             let optimum = super::super::optimum::solve(&problem).unwrap();
@@ -501,11 +506,7 @@ mod tests {
     #[test]
     fn roles_and_trials_are_apart_and_seeds_repeat() {
         let first = |seed, role, trial| {
-            lasso(false, 0.5)
-                .sample(3, seed, role, trial)
-                .unwrap()
-                .shards()[0]
-                .features[0]
+            lasso(0.5).sample(3, seed, role, trial).unwrap().shards()[0].features[0]
         };
         assert_eq!(first(1, Role::Test, 0), first(1, Role::Test, 0));
         let all = [
@@ -524,7 +525,7 @@ mod tests {
     #[test]
     fn heterogeneity_spreads_the_smoothness() {
         let spread = |h| {
-            let p = lasso(false, h).sample(20, 1, Role::Test, 0).unwrap();
+            let p = lasso(h).sample(20, 1, Role::Test, 0).unwrap();
             let l: Vec<f64> = (0..20).map(|i| p.smoothness(i)).collect();
             l.iter().copied().fold(0.0, f64::max) / l.iter().copied().fold(f64::MAX, f64::min)
         };
@@ -533,16 +534,7 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_named() {
-        let spec = ProblemSpec::Logistic {
-            dimension: 0,
-            rows: 1,
-            l1: 0.1,
-            l2: 0.0,
-            bounds: None,
-            noise: 0.0,
-            sparsity: 0.5,
-            heterogeneity: 0.0,
-        };
+        let spec = Synthetic::new(Loss::Logistic, 0, 1);
         assert!(
             spec.sample(2, 1, Role::Test, 0)
                 .unwrap_err()

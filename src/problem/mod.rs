@@ -10,7 +10,7 @@ mod loss;
 pub mod optimum;
 mod regularizer;
 
-pub use family::{ProblemSpec, Role};
+pub use family::{ProblemSpec, Role, Synthetic};
 pub use loss::Loss;
 pub use optimum::Optimum;
 pub use regularizer::Regularizer;

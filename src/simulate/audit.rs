@@ -11,7 +11,7 @@ use crate::algorithm::Process;
 use crate::field::Field;
 use crate::graph::{Graph, GraphSpec};
 use crate::network::Network;
-use crate::problem::{Loss, Problem, ProblemError, ProblemSpec, Regularizer, Role, Shard, optimum};
+use crate::problem::{Loss, Problem, ProblemError, Regularizer, Role, Shard, Synthetic, optimum};
 use crate::random;
 use crate::rule::spec::start_frozen;
 use crate::rule::{AlgorithmError, Structure};
@@ -92,20 +92,6 @@ impl Default for Effort {
     }
 }
 
-fn lasso(dimension: usize, rows: usize) -> ProblemSpec {
-    ProblemSpec::Lasso {
-        dimension,
-        rows,
-        l1: 0.1,
-        l2: 0.0,
-        bounds: None,
-        noise: 0.1,
-        sparsity: 0.75,
-        heterogeneity: 0.0,
-        published: false,
-    }
-}
-
 /// Audits `structure`; a rule tied to its graph is audited there. `progress` is called with a share in `[0, 1]`.
 ///
 /// # Errors
@@ -128,7 +114,8 @@ pub fn audit(
         .build(effort.seed)?,
     };
     let n = graph.agents();
-    let problem = lasso(30, 10).sample(n, effort.seed, Role::Test, 900_001)?;
+    let problem =
+        Synthetic::new(Loss::LeastSquares, 30, 10).sample(n, effort.seed, Role::Test, 900_001)?;
     let best = optimum::solve(&problem)?;
     let mut findings = Vec::new();
     let mut find = |check: &str, figure: f64, limit: f64, how: String| {
@@ -289,53 +276,9 @@ pub fn audit(
                 None => held_out_graph(trial, rng.random_range(5..20))
                     .build(effort.seed + trial as u64)?,
             };
-            let dimension = [20, 50, 100, 200][trial % 4];
-            let l1 = 0.1;
-            let spec = if trial % 3 == 2 {
-                ProblemSpec::Logistic {
-                    dimension,
-                    rows: 10,
-                    l1: 0.02,
-                    l2: 0.0,
-                    bounds: None,
-                    noise: 0.1,
-                    sparsity: 0.75,
-                    heterogeneity: 0.3,
-                }
-            } else {
-                match lasso(dimension, 10) {
-                    ProblemSpec::Lasso {
-                        dimension,
-                        rows,
-                        l2,
-                        bounds,
-                        noise,
-                        sparsity,
-                        published,
-                        ..
-                    } => {
-                        let heterogeneity = if trial % 2 == 0 { 0.0 } else { 0.5 };
-                        ProblemSpec::Lasso {
-                            dimension,
-                            rows,
-                            l1,
-                            l2,
-                            bounds,
-                            noise,
-                            sparsity,
-                            heterogeneity,
-                            published,
-                        }
-                    }
-                    other => other,
-                }
-            };
-            let problem = spec.sample(
-                graph.agents(),
-                effort.seed,
-                Role::Test,
-                910_000 + trial as u64,
-            )?;
+            let number = 910_000 + trial as u64;
+            let problem =
+                held_out_family(trial).sample(graph.agents(), effort.seed, Role::Test, number)?;
             let best = optimum::solve(&problem)?;
             let mut network = Network::new(&graph);
             let mut process = start_frozen("rule", structure.clone(), &problem, &mut network)?;
@@ -382,6 +325,22 @@ fn held_out_graph(trial: usize, agents: usize) -> GraphSpec {
             agents,
             branching: 2,
         },
+    }
+}
+
+fn held_out_family(trial: usize) -> Synthetic {
+    let dimension = [20, 50, 100, 200][trial % 4];
+    if trial % 3 == 2 {
+        Synthetic {
+            l1: 0.02,
+            heterogeneity: 0.3,
+            ..Synthetic::new(Loss::Logistic, dimension, 10)
+        }
+    } else {
+        Synthetic {
+            heterogeneity: [0.0, 0.5][trial % 2],
+            ..Synthetic::new(Loss::LeastSquares, dimension, 10)
+        }
     }
 }
 
