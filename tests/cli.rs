@@ -144,6 +144,20 @@ fn graph_describes_and_draws_every_family() {
     let objects = desk.json(&["graph", "Ring(5)", "--mixing", "Laplacian"]);
     assert_eq!(objects.len(), 1);
     assert_eq!(objects[0]["mixing"], "Laplacian");
+    assert_eq!(objects[0]["diameter"], 2);
+    assert_eq!(objects[0]["diameter_exact"], true);
+}
+
+#[test]
+fn graph_bounds_the_diameter_of_a_large_graph() {
+    let desk = Desk::new();
+    let graph = "RandomRegular(agents: 30000, degree: 8)";
+    let arguments = ["graph", graph, "--mixing", "Metropolis"];
+    let object = &desk.json(&arguments)[0];
+    assert_eq!(object["diameter_exact"], false);
+    let text = String::from_utf8(desk.succeeds(&arguments).stdout).unwrap();
+    let bound = format!("diameter ≥ {}", object["diameter"]);
+    assert!(text.contains(&bound), "{text}");
 }
 
 #[test]

@@ -34,7 +34,9 @@ struct Report {
     degree_min: usize,
     degree_max: usize,
     degree_mean: f64,
+    /// A lower bound unless `diameter_exact`.
     diameter: usize,
+    diameter_exact: bool,
     mixing: String,
     lambda_2: f64,
     lambda_min: f64,
@@ -61,13 +63,14 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         degrees.iter().max().copied().unwrap_or(0),
     );
     let mean = 2.0 * graph.edges().len() as f64 / n as f64;
-    let diameter = graph.diameter();
+    let (diameter, diameter_exact) = graph.diameter_or_bound();
     if !context.json {
         output::line(format!(
-            "{}: {n} agents, {} edges, degree {low} to {high} (mean {}), diameter {diameter}",
+            "{}: {n} agents, {} edges, degree {low} to {high} (mean {}), diameter {}{diameter}",
             graph.name(),
             graph.edges().len(),
-            output::number(mean)
+            output::number(mean),
+            if diameter_exact { "" } else { "≥ " }
         ));
         output::line(format!(
             "{:<16}{:>12}{:>12}{:>14}{:>18}",
@@ -85,6 +88,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
                 degree_max: high,
                 degree_mean: mean,
                 diameter,
+                diameter_exact,
                 mixing: format!("{kind:?}"),
                 lambda_2: s.lambda_2,
                 lambda_min: s.lambda_min,

@@ -23,6 +23,8 @@ pub use topology::GraphSpec;
 /// Bounds that turn a mistyped size into a message instead of an exhausted memory.
 const MAX_AGENTS: usize = 1_000_000;
 const MAX_EDGES: usize = 10_000_000;
+/// Beyond this many agents a search from every one of them takes minutes.
+const EXACT_DIAMETER_AGENTS: usize = 20_000;
 
 /// Why a graph could not be built or analysed.
 #[derive(Debug, thiserror::Error)]
@@ -216,6 +218,24 @@ impl Graph {
             .unwrap_or(0)
     }
 
+    /// The diameter and `true`; beyond 20,000 agents, where it would take minutes, a lower bound on it and whether that
+    /// is known to be exact.
+    pub fn diameter_or_bound(&self) -> (usize, bool) {
+        if self.agents() <= EXACT_DIAMETER_AGENTS {
+            (self.diameter(), true)
+        } else {
+            self.double_sweep()
+        }
+    }
+
+    /// How far agents are from an agent that is farthest from agent 0, and whether the graph is a tree: there it is the diameter.
+    fn double_sweep(&self) -> (usize, bool) {
+        let distances = self.distances(0);
+        let end = (0..self.agents()).max_by_key(|&i| distances[i]);
+        let is_tree = self.edges.len() + 1 == self.agents();
+        (self.eccentricity(end.unwrap_or(0)), is_tree)
+    }
+
     fn max_degree(&self) -> usize {
         self.neighbors.iter().map(Vec::len).max().unwrap_or(0)
     }
@@ -230,11 +250,17 @@ impl Graph {
         let mut distances = vec![usize::MAX; self.agents()];
         distances[source] = 0;
         let mut queue = VecDeque::from([source]);
+        let mut left = self.agents() - 1;
         while let Some(i) = queue.pop_front() {
+            // In a dense graph all are found long before the queue is empty.
+            if left == 0 {
+                break;
+            }
             for neighbor in &self.neighbors[i] {
                 if distances[neighbor.agent] == usize::MAX {
                     distances[neighbor.agent] = distances[i] + 1;
                     queue.push_back(neighbor.agent);
+                    left -= 1;
                 }
             }
         }
@@ -274,6 +300,16 @@ mod tests {
     }
 
     #[test]
+    fn the_diameter_of_a_large_graph_is_a_bound() -> Result<(), GraphError> {
+        let measured = |spec: GraphSpec| Ok(spec.build(0)?.diameter_or_bound());
+        assert_eq!(measured(GraphSpec::Path(20_001))?, (20_000, true));
+        assert_eq!(measured(GraphSpec::Star(MAX_AGENTS))?, (2, true));
+        assert_eq!(measured(GraphSpec::Ring(1_000))?, (500, true));
+        assert_eq!(measured(GraphSpec::Ring(20_001))?, (10_000, false));
+        Ok(())
+    }
+
+    #[test]
     fn bad_edges_are_named() {
         let message = |agents, edges: &[(usize, usize)]| {
             Graph::from_edges("g", agents, edges.iter().copied())
@@ -308,6 +344,9 @@ mod tests {
             }
             prop_assert_eq!(ends, 2 * graph.edges().len());
             prop_assert!(graph.diameter() < agents);
+            let (bound, is_tree) = graph.double_sweep();
+            prop_assert!(bound <= graph.diameter() && 2 * bound >= graph.diameter());
+            prop_assert!(!is_tree || bound == graph.diameter());
         }
     }
 }
