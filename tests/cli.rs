@@ -846,6 +846,17 @@ fn bad_options_are_refused() {
         "none",
     ];
     desk.refuses(&tune, &["at least one"]);
+    let mut many = tune.to_vec();
+    many.extend(["--problems", "10001"]);
+    desk.refuses(&many, &["10001 is not in 1..=10000", "--problems"]);
+    desk.refuses(
+        &eval(&["--trials", "10001"]),
+        &["10001 is not in 1..=10000", "--trials"],
+    );
+    desk.refuses(
+        &eval(&["--tuning-problems", "10001"]),
+        &["10001 is not in 0..=10000", "--tuning-problems"],
+    );
     desk.refuses(&["audit", "none.ron"], &["none.ron", "No such file"]);
     desk.refuses(&["frobnicate"], &["frobnicate"]);
 }

@@ -41,10 +41,10 @@ pub struct Args {
     #[arg(long, default_value = "all")]
     baselines: String,
     /// Test problems (default: 5 of a family, 1 of a data set)
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=input::MOST_PROBLEMS))]
     trials: Option<u64>,
     /// Problems that handcrafted methods are tuned on; 0: steps from theory
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=input::MOST_PROBLEMS))]
     tuning_problems: u64,
     /// Relative gap that methods are tuned for
     #[arg(long, default_value_t = 1e-6)]

@@ -6,6 +6,9 @@ use starling::problem::{ProblemSpec, optimum};
 use starling::rule::{AlgorithmSpec, SpecError, parse_ron};
 use std::path::{Path, PathBuf};
 
+/// The most problems of one command: all are held in memory, and every method runs on each.
+pub const MOST_PROBLEMS: u64 = 10_000;
+
 /// `text`, or the content of the file that `@path` names; with what to call it in messages.
 fn text(option: &str, typed: &str) -> anyhow::Result<(String, String)> {
     match typed.strip_prefix('@') {

@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// Problems to tune on
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=input::MOST_PROBLEMS))]
     problems: u64,
     /// Seed of graph and problems
     #[arg(long, default_value_t = 1)]
