@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 
 /// Freeze the best rule of a training into a rule file.
 #[derive(clap::Args)]
-#[command(after_help = "Example:
-  starling export checkpoints/lasso -o models/lasso/rule.ron")]
+#[command(after_help = "Examples:
+  starling export checkpoints/lasso -o models/lasso/rule.ron
+  starling export models/demo/rule.ron -o rule-8.ron --refresh 8")]
 pub struct ExportArgs {
-    /// The checkpoint folder
+    /// The checkpoint folder, or a rule file to freeze again
     checkpoint: PathBuf,
+    /// Steps between two evaluations of the networks when the rule runs
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
+    refresh: Option<u32>,
     /// The rule file to write
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
@@ -56,13 +60,27 @@ fn report(rule: &FrozenRule, out: &Path, context: Context) {
 }
 
 pub fn export(args: ExportArgs, context: Context) -> anyhow::Result<()> {
-    let best = args.checkpoint.join("best.ron");
+    let best = if args.checkpoint.is_file() {
+        args.checkpoint.clone()
+    } else {
+        args.checkpoint.join("best.ron")
+    };
     anyhow::ensure!(
         best.exists(),
-        "{}: no best.ron there; expected the folder of a training that has validated at least once",
+        "{}: no best.ron there; expected the folder of a training that has validated at least once, or a rule file",
         args.checkpoint.display()
     );
-    let rule = FrozenRule::read(&best)?;
+    let mut rule = FrozenRule::read(&best)?;
+    match (&mut rule.structure, args.refresh) {
+        (_, None) => {}
+        (Structure::Shared(shared), Some(refresh)) => shared.refresh = refresh,
+        (Structure::Milodo(_), Some(_)) => {
+            anyhow::bail!(
+                "{}: --refresh is for `shared` rules, this is a `milodo` rule",
+                best.display()
+            )
+        }
+    }
     rule.write(&args.out)?;
     report(&rule, &args.out, context);
     Ok(())

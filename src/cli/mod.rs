@@ -117,7 +117,8 @@ pub fn main() -> ExitCode {
     }
     stop::install();
     let context = Context { json: cli.json };
-    let result = match cli.verb {
+    // On a worker of the pool: what runs in parallel below need not be handed to another thread first.
+    let result = rayon::scope(|_| match cli.verb {
         #[cfg(feature = "train")]
         Verb::Demo(args) => demo::run(args, context),
         #[cfg(feature = "train")]
@@ -131,7 +132,7 @@ pub fn main() -> ExitCode {
         Verb::Graph(args) => graph::run(args, context),
         Verb::Data(args) => data::run(args, context),
         Verb::Audit(args) => audit::run(args, context),
-    };
+    });
     let code = match &result {
         _ if stop::requested() => ExitCode::from(INTERRUPTED),
         Ok(()) => ExitCode::SUCCESS,

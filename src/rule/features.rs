@@ -143,7 +143,7 @@ pub struct NodeBlock {
 
 /// The node features that differ between coordinates, of a block of them.
 #[inline(always)]
-pub fn node_features(block: &NodeBlock, out: &mut [Lanes]) {
+pub fn node_features(block: &NodeBlock, out: &mut [Lanes; NODE_VARYING]) {
     for l in 0..LANES {
         let (u, a, a_own, b, c) = (
             block.u[l],
@@ -214,7 +214,7 @@ pub struct EdgeBlock {
 
 /// The edge features that differ between coordinates, of a block of them: all even in the direction of the edge.
 #[inline(always)]
-pub fn edge_features(block: &EdgeBlock, out: &mut [Lanes]) {
+pub fn edge_features(block: &EdgeBlock, out: &mut [Lanes; EDGE_VARYING]) {
     for l in 0..LANES {
         let (d, last, f) = (block.d[l], block.last[l], block.f[l]);
         out[0][l] = soft(d.abs());

@@ -339,7 +339,9 @@ impl pulp::WithSimd for NodeTask<'_> {
                 (self.clock, self.rule.hardness),
                 |context| Evaluation::new(network, &context.shared),
                 |evaluation, start, used, block| {
-                    node_features(block, &mut evaluation.work[0]);
+                    if let Some(v) = evaluation.work[0].first_chunk_mut() {
+                        node_features(block, v);
+                    }
                     evaluation.store(simd, start, used, out);
                 },
             );
@@ -382,7 +384,9 @@ impl pulp::WithSimd for EdgeTask<'_> {
                 (self.clock, self.rule.hardness),
                 |context| Evaluation::new(network, &context.shared),
                 |evaluation, start, used, block| {
-                    edge_features(block, &mut evaluation.work[0]);
+                    if let Some(v) = evaluation.work[0].first_chunk_mut() {
+                        edge_features(block, v);
+                    }
                     evaluation.store(simd, start, used, out);
                 },
             );
@@ -605,7 +609,7 @@ impl Algorithm for SharedRule {
                 s.last_u.len(),
             ))
             .zip(s.last_u.par_iter_mut())
-            .with_min_len(min_rows(d))
+            .with_min_len(min_rows(d, refresh && self.node.is_some()))
             .enumerate()
             .for_each(|(i, ((z, coefficients), last_u))| node(i, z, coefficients, last_u));
 
@@ -626,7 +630,7 @@ impl Algorithm for SharedRule {
                 EDGE_OUTPUTS * d,
                 edges,
             ))
-            .with_min_len(min_rows(d))
+            .with_min_len(min_rows(d, refresh && self.edge.is_some()))
             .enumerate()
             .for_each(|(e, ((flow, mixed), coefficients))| {
                 let (i, j) = graph.edges()[e];
@@ -681,9 +685,10 @@ impl Algorithm for SharedRule {
     }
 }
 
-/// Rows that one task should take at least, so that waking a worker pays.
-fn min_rows(dimension: usize) -> usize {
-    512usize.div_ceil(dimension).max(1)
+/// Rows that one task should take at least, so that waking a worker pays: a network costs many times an update.
+fn min_rows(dimension: usize, evaluate: bool) -> usize {
+    let numbers: usize = if evaluate { 512 } else { 16_384 };
+    numbers.div_ceil(dimension).max(1)
 }
 
 /// `count` rows of `length` numbers each; empty rows if there are no numbers.
