@@ -10,7 +10,8 @@ use starling::train::batch::{Batch, Place};
 use starling::train::meta_loss::MetaLoss;
 use starling::train::milodo::MilodoModule;
 use starling::train::shared::{self, SharedModule};
-use starling::train::unroll::{RuleModule, windows};
+use starling::train::trainer::chunk_size;
+use starling::train::unroll::{RuleModule, Tape, windows};
 
 const STEPS: usize = 10;
 const PROBLEMS: usize = 32;
@@ -44,7 +45,7 @@ fn chunks(graph: &Graph, dimension: usize, problems: usize) -> Vec<Batch> {
         })
         .collect();
     sampled
-        .chunks(starling::train::trainer::CHUNK)
+        .chunks(chunk_size(graph.agents(), dimension))
         .map(|part| Batch::new(graph, part, &place()).expect("a batch"))
         .collect()
 }
@@ -73,7 +74,15 @@ fn measure<M: RuleModule>(c: &mut Criterion, name: &str, size: &str, module: &M,
     group.bench_function(BenchmarkId::new(name, size), |b| {
         b.iter(|| {
             let states = chunks.iter().map(|c| module.start(c)).collect();
-            windows(module, chunks, states, STEPS, MetaLoss::MeanObjective, true)
+            windows(
+                module,
+                chunks,
+                states,
+                STEPS,
+                MetaLoss::MeanObjective,
+                Tape::Whole,
+                true,
+            )
         });
     });
 }
@@ -110,12 +119,13 @@ fn benches(c: &mut Criterion) {
         &milodo_module(&graph).op_by_op(),
         &batch,
     );
-    // Growth: the same numbers in all, spread over more agents or more coordinates.
+    // Growth: more agents or more coordinates, in at least two chunks.
     for (agents, dimension, problems) in [
         (100, 300, 4),
-        (1000, 300, 1),
-        (10, 30, 300),
-        (10, 30_000, 1),
+        (1000, 300, 2),
+        (10, 30, 320),
+        (10, 3_000, 4),
+        (10, 30_000, 2),
     ] {
         let graph = ring(agents);
         let batch = chunks(&graph, dimension, problems);

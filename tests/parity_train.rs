@@ -36,6 +36,7 @@ fn meta(
         module.start(&batch),
         steps,
         MetaLoss::MeanObjective,
+        starling::train::unroll::Tape::Whole,
     )
     .0
 }

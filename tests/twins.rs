@@ -25,7 +25,7 @@ use starling::train::meta_loss::MetaLoss;
 use starling::train::milodo::MilodoModule;
 use starling::train::parameters;
 use starling::train::shared::{SharedModule, initial};
-use starling::train::unroll::{RuleModule, window, windows};
+use starling::train::unroll::{RuleModule, Tape, window, windows};
 
 fn cpu(dtype: DType) -> Place {
     let device = TrainDevice::cpu().unwrap().device;
@@ -370,11 +370,11 @@ fn meta_gradients_equal_central_differences() {
         let (module, batch) = differentiable(true, loss, regularizer, &graph);
         for meta_loss in [MetaLoss::MeanObjective, MetaLoss::LogGap] {
             let start = module.start(&batch);
-            let (_, later) = window(&module, &batch, start.clone(), 3, meta_loss);
+            let (_, later) = window(&module, &batch, start.clone(), 3, meta_loss, Tape::Whole);
             for (state, when) in [(start, "from the start"), (later, "later")] {
                 let at = |values: &[f64]| {
                     let module = parameters::with_values(module.clone(), values);
-                    window(&module, &batch, state.clone(), 4, meta_loss).0
+                    window(&module, &batch, state.clone(), 4, meta_loss, Tape::Whole).0
                 };
                 let mut values = parameters::values(&module);
                 let gradient = at(&values).gradient;
@@ -416,7 +416,15 @@ fn meta_gradients_equal_central_differences() {
 fn a_single_agent_is_differentiated_too() {
     let (_, loss, regularizer) = kinds()[0];
     let (module, batch) = differentiable(true, loss, regularizer, &path(1));
-    let found = window(&module, &batch, module.start(&batch), 4, MetaLoss::LogGap).0;
+    let found = window(
+        &module,
+        &batch,
+        module.start(&batch),
+        4,
+        MetaLoss::LogGap,
+        Tape::Whole,
+    )
+    .0;
     let mut offset = 0;
     for slot in parameters::slots(&module) {
         let length: usize = slot.shape.iter().product();
@@ -447,6 +455,7 @@ fn untracked_features_change_the_gradient_only() {
             module.start(&batch),
             steps,
             MetaLoss::LogGap,
+            Tape::Whole,
         )
         .0
     };
@@ -502,7 +511,7 @@ fn parameters_survive_the_way_to_the_host_and_back() {
         let (_, loss, regularizer) = kinds()[0];
         let batch = Batch::new(&ring(4), &problems(loss, regularizer, 4, 1), &place).unwrap();
         let gradient = |m: &SharedModule| {
-            window(m, &batch, m.start(&batch), 3, MetaLoss::LogGap)
+            window(m, &batch, m.start(&batch), 3, MetaLoss::LogGap, Tape::Whole)
                 .0
                 .gradient
         };
@@ -572,8 +581,24 @@ fn windows_do_not_depend_on_the_number_of_threads() {
             .unwrap();
         pool.install(|| {
             let states = chunks.iter().map(|c| module.start(c)).collect();
-            let (first, states) = windows(&module, &chunks, states, 4, MetaLoss::LogGap, true);
-            let (second, states) = windows(&module, &chunks, states, 4, MetaLoss::LogGap, true);
+            let (first, states) = windows(
+                &module,
+                &chunks,
+                states,
+                4,
+                MetaLoss::LogGap,
+                Tape::Whole,
+                true,
+            );
+            let (second, states) = windows(
+                &module,
+                &chunks,
+                states,
+                4,
+                MetaLoss::LogGap,
+                Tape::Whole,
+                true,
+            );
             let x: Vec<Vec<f64>> = states
                 .iter()
                 .map(|s| host(RuleModule::iterate(&module, s).clone()))
@@ -589,7 +614,50 @@ fn windows_do_not_depend_on_the_number_of_threads() {
     // Chunks are a matter of speed: one batch of all problems gives the same up to rounding.
     let whole = [Batch::new(&graph, &problems, &place).unwrap()];
     let start = vec![module.start(&whole[0])];
-    let (all, _) = windows(&module, &whole, start, 4, MetaLoss::LogGap, false);
+    let (all, _) = windows(
+        &module,
+        &whole,
+        start,
+        4,
+        MetaLoss::LogGap,
+        Tape::Whole,
+        false,
+    );
     let error = relative_error(&one.0.2, &all.gradient);
     assert!(error <= 1e-3, "chunked gradients differ by {error:e}");
+}
+
+/// Recomputing changes no gradient: seven steps are three segments.
+#[test]
+fn segments_of_the_tape_give_the_same_gradient() {
+    fn compare<M: RuleModule>(module: &M, batch: &Batch) {
+        // From a state in mid-run, whose tensors are all there.
+        let start = window(
+            module,
+            batch,
+            module.start(batch),
+            2,
+            MetaLoss::LogGap,
+            Tape::Whole,
+        )
+        .1;
+        let run = |tape| window(module, batch, start.clone(), 7, MetaLoss::LogGap, tape);
+        let ((whole, x), (parts, y)) = (run(Tape::Whole), run(Tape::Segments));
+        assert!(largest(&whole.gradient) > 0.0);
+        assert!(relative_error(&parts.gradient, &whole.gradient) <= 1e-10);
+        assert!((parts.loss - whole.loss).abs() <= 1e-12 * whole.loss.abs());
+        assert_eq!(parts.last_gap, whole.last_gap);
+        let host_of = |s: &M::State| host(module.iterate(s).clone());
+        assert_eq!(host_of(&x), host_of(&y));
+    }
+    let graph = star(5);
+    let place = cpu(DType::F64);
+    let (_, loss, regularizer) = kinds()[1];
+    let batch = Batch::new(&graph, &problems(loss, regularizer, 5, 3), &place).unwrap();
+    for track in [false, true] {
+        let module = SharedModule::new(&lively(5), &place.device, place.dtype, track);
+        compare(&module, &batch);
+    }
+    let milodo = MilodoModule::new(&Milodo::initial(&graph, 0.1, 7), &place.device, place.dtype);
+    compare(&milodo, &batch);
 }

@@ -325,13 +325,19 @@ impl RuleModule for MilodoModule {
         &state.x
     }
 
-    fn detach(s: MilodoState) -> MilodoState {
+    fn map_state(s: MilodoState, f: &mut impl FnMut(Tensor<2>) -> Tensor<2>) -> MilodoState {
+        let x = f(s.x);
+        let y = f(s.y);
+        let mut memory = |t: Memory| {
+            let shape = t.dims();
+            f(t.flatten::<2>(0, 1)).reshape(shape)
+        };
         MilodoState {
-            x: s.x.detach(),
-            y: s.y.detach(),
-            primal: s.primal.detach(),
-            dual: s.dual.detach(),
-            mixing: s.mixing.detach(),
+            x,
+            y,
+            primal: memory(s.primal),
+            dual: memory(s.dual),
+            mixing: memory(s.mixing),
         }
     }
 

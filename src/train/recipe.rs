@@ -24,6 +24,9 @@ pub struct Recipe {
     /// Largest global norm of a meta-gradient; longer ones are shortened to it.
     #[serde(default = "default_clip")]
     pub gradient_clip: f64,
+    /// Record only `√truncation` steps at a time and recompute the others: less memory for one more forward pass.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
     /// Weight decay (added to the gradient).
     #[serde(default)]
     pub weight_decay: f64,

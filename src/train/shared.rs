@@ -522,24 +522,6 @@ struct Single {
     p: Param<Tensor<2>>,
 }
 
-impl SharedState {
-    /// The same state without its history: the end of a truncation window.
-    pub fn detach(self) -> Self {
-        Self {
-            k: self.k,
-            x: self.x.detach(),
-            x_last: self.x_last.detach(),
-            x_older: self.x_older.detach(),
-            y: self.y.detach(),
-            y_last: self.y_last.detach(),
-            g_last: self.g_last.map(Tensor::detach),
-            difference_last: self.difference_last.detach(),
-            flow: self.flow.detach(),
-            u_last: self.u_last.map(Tensor::detach),
-        }
-    }
-}
-
 impl super::unroll::RuleModule for SharedModule {
     type State = SharedState;
     fn start(&self, batch: &Batch) -> SharedState {
@@ -551,8 +533,19 @@ impl super::unroll::RuleModule for SharedModule {
     fn iterate<'s>(&self, state: &'s SharedState) -> &'s Tensor<2> {
         &state.x
     }
-    fn detach(state: SharedState) -> SharedState {
-        state.detach()
+    fn map_state(s: SharedState, f: &mut impl FnMut(Tensor<2>) -> Tensor<2>) -> SharedState {
+        SharedState {
+            k: s.k,
+            x: f(s.x),
+            x_last: f(s.x_last),
+            x_older: f(s.x_older),
+            y: f(s.y),
+            y_last: f(s.y_last),
+            g_last: s.g_last.map(&mut *f),
+            difference_last: f(s.difference_last),
+            flow: f(s.flow),
+            u_last: s.u_last.map(&mut *f),
+        }
     }
     fn frozen(&self) -> rule::Structure {
         rule::Structure::Shared(self.to_shared())

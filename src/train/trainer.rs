@@ -7,7 +7,7 @@ use super::milodo::MilodoModule;
 use super::parameters;
 use super::recipe::{Recipe, RuleRecipe, Stage};
 use super::shared::{SharedModule, initial};
-use super::unroll::{RuleModule, windows};
+use super::unroll::{RuleModule, Tape, windows};
 use crate::files::FileError;
 use crate::graph::{Graph, GraphError};
 use crate::network::Network;
@@ -109,8 +109,13 @@ pub struct Outcome {
     pub best: PathBuf,
 }
 
-/// Problems of a chunk: a fixed number, so that results do not depend on the number of threads.
-pub const CHUNK: usize = 8;
+/// Problems of a chunk, the part of a batch that one thread unrolls: about 24,000 numbers per tensor, which is enough to
+/// outweigh the cost of recording an operation and stays in cache. Fixed by the sizes alone, so that results do not depend on
+/// the number of threads.
+pub fn chunk_size(agents: usize, dimension: usize) -> usize {
+    (24_000 / (agents * dimension).max(1)).max(1)
+}
+
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Score of a validation problem on which the rule diverged.
 const DIVERGED: f64 = 10.0;
@@ -272,12 +277,18 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             let steps = stage.truncation.min(stage.horizon - done);
             let clock = Instant::now();
             let parallel = self.settings.device.parallel;
+            let tape = if self.recipe.gradient_checkpointing {
+                Tape::Segments
+            } else {
+                Tape::Whole
+            };
             let (window, next) = windows(
                 &self.module,
                 &chunks,
                 states,
                 steps,
                 self.recipe.meta_loss,
+                tape,
                 parallel,
             );
             states = next;
@@ -353,7 +364,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             dtype: DType::F32,
         };
         let size = if self.settings.device.parallel {
-            CHUNK
+            let dimension = problems.first().map_or(1, |(p, _)| p.dimension());
+            chunk_size(graph.agents(), dimension)
         } else {
             problems.len()
         };

@@ -21,8 +21,8 @@ pub trait RuleModule: Module + Send + Sync {
     fn step(&self, batch: &Batch, state: Self::State) -> Self::State;
     /// The iterate `[n·B, d]`.
     fn iterate<'s>(&self, state: &'s Self::State) -> &'s Tensor<2>;
-    /// The state without its history.
-    fn detach(state: Self::State) -> Self::State;
+    /// The state with every tensor replaced by `f` of it, always in the same order.
+    fn map_state(state: Self::State, f: &mut impl FnMut(Tensor<2>) -> Tensor<2>) -> Self::State;
     /// The frozen twin.
     fn frozen(&self) -> Structure;
 }
@@ -38,6 +38,16 @@ pub struct Window {
     pub last_gap: f64,
 }
 
+/// How a window is differentiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tape {
+    /// All steps are recorded.
+    Whole,
+    /// Only `⌈√steps⌉` steps are recorded at a time, and recomputed from the states between them: one more forward pass for
+    /// a tape that grows with the square root of the window (Griewank & Walther 2000).
+    Segments,
+}
+
 /// Unrolls one chunk by `steps` steps and differentiates; returns the state without history.
 pub fn window<M: RuleModule>(
     module: &M,
@@ -45,7 +55,11 @@ pub fn window<M: RuleModule>(
     mut state: M::State,
     steps: usize,
     loss: MetaLoss,
+    tape: Tape,
 ) -> (Window, M::State) {
+    if tape == Tape::Segments {
+        return segments(module, batch, state, steps, loss);
+    }
     let mut total: Option<Tensor<1>> = None;
     for _ in 0..steps {
         state = module.step(batch, state);
@@ -78,7 +92,87 @@ pub fn window<M: RuleModule>(
         gradient,
         last_gap,
     };
-    (window, M::detach(state))
+    (window, M::map_state(state, &mut Tensor::detach))
+}
+
+/// [`window`] by [`Tape::Segments`].
+fn segments<M: RuleModule>(
+    module: &M,
+    batch: &Batch,
+    state: M::State,
+    steps: usize,
+    loss: MetaLoss,
+) -> (Window, M::State) {
+    let length = (steps as f64).sqrt().ceil() as usize;
+    let starts: Vec<usize> = (0..steps).step_by(length.max(1)).collect();
+    let plain = module.valid();
+    let mut state = M::map_state(state, &mut Tensor::inner);
+    let mut boundaries = Vec::with_capacity(starts.len());
+    for k in 0..steps {
+        if k % length == 0 {
+            boundaries.push(state.clone());
+        }
+        state = plain.step(batch, state);
+    }
+    let x = plain.iterate(&state).clone();
+    let last_gap = MetaLoss::LogGap
+        .of(batch, x)
+        .try_into_scalar::<f64>()
+        .unwrap_or(f64::NAN);
+
+    let mut value = 0.0;
+    let mut gradient = vec![0.0; module.num_params()];
+    // Gradients of what follows a segment by the state that it ends with.
+    let mut adjoint: Vec<Option<Tensor<2>>> = Vec::new();
+    for (&start, boundary) in starts.iter().zip(boundaries).rev() {
+        let mut leaves = Vec::new();
+        let mut state = M::map_state(boundary, &mut |t| {
+            let leaf = t.autodiff().require_grad();
+            leaves.push(leaf.clone());
+            leaf
+        });
+        let mut total = Tensor::<1>::zeros([1], (&batch.place.device, batch.place.dtype));
+        for _ in start..(start + length).min(steps) {
+            state = module.step(batch, state);
+            total = total + loss.of(batch, module.iterate(&state).clone());
+        }
+        let mean = total / steps as f64;
+        value += mean
+            .clone()
+            .inner()
+            .try_into_scalar::<f64>()
+            .unwrap_or(f64::NAN);
+        let mut objective = mean;
+        let mut known = std::mem::take(&mut adjoint).into_iter();
+        M::map_state(state, &mut |t| {
+            if let Some(Some(slope)) = known.next()
+                && t.is_tracked()
+            {
+                objective = objective.clone() + (t.clone() * slope).sum();
+            }
+            t
+        });
+        if objective.is_tracked() {
+            let mut gradients = objective.backward();
+            adjoint = leaves
+                .into_iter()
+                .map(|leaf| leaf.grad_remove(&mut gradients))
+                .collect();
+            let gradients = GradientsParams::from_grads(gradients, module);
+            for (total, part) in gradient
+                .iter_mut()
+                .zip(parameters::gradients(module, &gradients))
+            {
+                *total += part;
+            }
+        }
+    }
+    let window = Window {
+        loss: value,
+        gradient,
+        last_gap,
+    };
+    (window, state)
 }
 
 /// [`window`] on every chunk of a batch, averaged with the chunks' numbers of problems as weights.
@@ -88,6 +182,7 @@ pub fn windows<M: RuleModule>(
     states: Vec<M::State>,
     steps: usize,
     loss: MetaLoss,
+    tape: Tape,
     parallel: bool,
 ) -> (Window, Vec<M::State>) {
     // Plain threads, not rayon tasks: Burn takes locks around operations that use rayon themselves, and a worker that waits
@@ -107,7 +202,7 @@ pub fn windows<M: RuleModule>(
     let unroll = |jobs: Vec<(usize, &Batch, M::State)>| -> Vec<(usize, (Window, M::State))> {
         let one = |(k, batch, state)| {
             let own = parameters::with_values(module.clone(), &values);
-            (k, window(&own, batch, state, steps, loss))
+            (k, window(&own, batch, state, steps, loss, tape))
         };
         jobs.into_iter().map(one).collect()
     };
