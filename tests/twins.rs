@@ -124,13 +124,18 @@ fn compare_trajectories(place: &Place, tolerance: f64) {
     for graph in [path(1), ring(5), star(5), path(4)] {
         for (name, loss, regularizer) in kinds() {
             let problems = problems(loss, regularizer, graph.agents(), 2);
-            let error = distance(&lively(3), &graph, &problems, place, 12);
-            println!("{name} on a {}: {error:.1e}", graph.name());
-            assert!(
-                error <= tolerance,
-                "{name} on a {}: {error:e}",
-                graph.name()
-            );
+            for refresh in [1, 3] {
+                let rule = Shared {
+                    refresh,
+                    ..lively(3)
+                };
+                let error = distance(&rule, &graph, &problems, place, 12);
+                assert!(
+                    error <= tolerance,
+                    "{name} on a {}, refresh {refresh}: {error:e}",
+                    graph.name()
+                );
+            }
         }
     }
 }
@@ -654,9 +659,15 @@ fn segments_of_the_tape_give_the_same_gradient() {
     let place = cpu(DType::F64);
     let (_, loss, regularizer) = kinds()[1];
     let batch = Batch::new(&graph, &problems(loss, regularizer, 5, 3), &place).unwrap();
-    for track in [false, true] {
-        let module = SharedModule::new(&lively(5), &place.device, place.dtype, track);
-        compare(&module, &batch);
+    for (track, refresh) in [(false, 1), (true, 1), (false, 2)] {
+        let rule = Shared {
+            refresh,
+            ..lively(5)
+        };
+        compare(
+            &SharedModule::new(&rule, &place.device, place.dtype, track),
+            &batch,
+        );
     }
     let milodo = MilodoModule::new(&Milodo::initial(&graph, 0.1, 7), &place.device, place.dtype);
     compare(&milodo, &batch);

@@ -63,6 +63,9 @@ pub enum RuleRecipe {
         /// Full meta-gradient (`true`), or only through the update and not through what the networks see.
         #[serde(default)]
         track_features: bool,
+        /// Steps between two evaluations of the networks, in training and when the rule runs.
+        #[serde(default = "default_refresh")]
+        refresh: u32,
     },
     /// The published rule, networks per agent.
     Milodo {
@@ -71,6 +74,9 @@ pub enum RuleRecipe {
     },
 }
 
+fn default_refresh() -> u32 {
+    1
+}
 fn default_hidden() -> Vec<usize> {
     vec![16, 16]
 }

@@ -38,6 +38,8 @@ pub struct SharedModule {
     #[module(skip)]
     ranges: RangesOf,
     clock_cap: u32,
+    /// Steps between two evaluations of the networks.
+    refresh: u32,
     /// Whether gradients flow through the features (the full meta-gradient) or only through the update.
     track_features: bool,
     /// Whether a network is one operation ([`kernel::perceptron`], f32 only) or written operation by operation.
@@ -66,6 +68,9 @@ pub struct SharedState {
     difference_last: Tensor<2>,
     flow: Tensor<2>,
     u_last: Option<Tensor<2>>,
+    /// The coefficients that are kept until the networks are asked again; none if they are asked every step.
+    node_held: Option<[Tensor<2>; NODE_OUTPUTS]>,
+    edge_held: Option<[Tensor<2>; EDGE_OUTPUTS]>,
 }
 
 fn parameter(values: &[f64], shape: [usize; 2], device: &Device, dtype: DType) -> Param<Tensor<2>> {
@@ -207,6 +212,7 @@ impl SharedModule {
                 edge: [r.dual, r.mixing, r.memory],
             },
             clock_cap: rule.clock_cap,
+            refresh: rule.refresh.max(1),
             track_features,
             fused: dtype == DType::F32,
         }
@@ -252,7 +258,7 @@ impl SharedModule {
             node: mlp(&self.node),
             edge: mlp(&self.edge),
             clock_cap: self.clock_cap,
-            refresh: 1,
+            refresh: self.refresh,
         }
     }
 
@@ -276,6 +282,8 @@ impl SharedModule {
             difference_last: edge(),
             flow: edge(),
             u_last: None,
+            node_held: None,
+            edge_held: None,
         }
     }
 
@@ -369,8 +377,10 @@ impl SharedModule {
         let common = (time as f32, hardness as f32);
 
         // Node features.
-        let (features, u_rms) = if self.node.is_empty() {
-            (None, None)
+        let evaluate = s.k.is_multiple_of(u64::from(self.refresh));
+        let hold = self.refresh > 1;
+        let (features, u_rms) = if self.node.is_empty() || !evaluate {
+            (None, s.u_last.clone())
         } else if one_pass {
             let (features, sigma) = kernel::features::node(
                 [s.x.clone(), s.x_last.clone(), s.x_older.clone()],
@@ -434,13 +444,18 @@ impl SharedModule {
             ];
             (Some(stacked(per_row, per_item)), Some(su))
         };
-        let [ln_p, beta, delta, gamma] = self.coefficients(
-            &self.node,
-            self.node_constants.val(),
-            &self.ranges.node,
-            features,
-            d,
-        );
+        let node = match &s.node_held {
+            Some(held) if !evaluate => held.clone(),
+            _ => self.coefficients(
+                &self.node,
+                self.node_constants.val(),
+                &self.ranges.node,
+                features,
+                d,
+            ),
+        };
+        let node_held = hold.then(|| node.clone());
+        let [ln_p, beta, delta, gamma] = node;
 
         // z_i
         let p = ln_p.exp() / l;
@@ -451,7 +466,7 @@ impl SharedModule {
         let difference = batch.differences(z.clone());
         let e = difference.dims()[0];
         // A single agent has no edges, and a network no rows to work on.
-        let features = if self.edge.is_empty() || e == 0 {
+        let features = if self.edge.is_empty() || e == 0 || !evaluate {
             None
         } else if one_pass {
             Some(kernel::features::edge(
@@ -491,13 +506,18 @@ impl SharedModule {
             let per_item = vec![r1, r2, constant_row(e, time), constant_row(e, hardness)];
             Some(stacked(per_row, per_item))
         };
-        let [ln_s, c, theta] = self.coefficients(
-            &self.edge,
-            self.edge_constants.val(),
-            &self.ranges.edge,
-            features,
-            d,
-        );
+        let edge = match &s.edge_held {
+            Some(held) if !evaluate => held.clone(),
+            _ => self.coefficients(
+                &self.edge,
+                self.edge_constants.val(),
+                &self.ranges.edge,
+                features,
+                d,
+            ),
+        };
+        let edge_held = hold.then(|| edge.clone());
+        let [ln_s, c, theta] = edge;
         let theta = theta.clamp(-MEMORY_BOUND, MEMORY_BOUND);
         let flow = ln_s.exp() * batch.edge_scale.clone() * difference.clone() + theta * s.flow;
         let mixed = activation::relu(c) * batch.edge_weight.clone() * difference.clone();
@@ -512,6 +532,8 @@ impl SharedModule {
             difference_last: difference,
             flow,
             u_last: u_rms,
+            node_held,
+            edge_held,
         }
     }
 }
@@ -545,6 +567,8 @@ impl super::unroll::RuleModule for SharedModule {
             difference_last: f(s.difference_last),
             flow: f(s.flow),
             u_last: s.u_last.map(&mut *f),
+            node_held: s.node_held.map(|held| held.map(&mut *f)),
+            edge_held: s.edge_held.map(|held| held.map(&mut *f)),
         }
     }
     fn frozen(&self) -> rule::Structure {

@@ -133,6 +133,7 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
             constants,
             ranges,
             track_features,
+            refresh,
         } => {
             let mut start = initial(
                 *constants,
@@ -144,6 +145,7 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
             if hidden.is_empty() {
                 (start.node, start.edge) = (None, None);
             }
+            start.refresh = *refresh;
             start.check().map_err(TrainError::Recipe)?;
             let module = SharedModule::new(&start, &device, DType::F32, *track_features);
             Trainer::new(recipe, settings, module)?.run()
