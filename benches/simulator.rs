@@ -1,6 +1,7 @@
 //! One step of the plain simulator, in agent-coordinate-steps per second: handcrafted and learned, over sizes.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use starling::algorithm::Process;
 use starling::graph::GraphSpec;
 use starling::network::Network;
 use starling::problem::{ProblemSpec, Role};
@@ -40,6 +41,9 @@ fn learned(refresh: u32) -> Structure {
     })
 }
 
+/// Starts an algorithm.
+type Begin<'a> = Box<dyn Fn(&mut Network) -> Box<dyn Process> + 'a>;
+
 fn benches(c: &mut Criterion) {
     // This thread is a worker, as under the command line.
     rayon::ThreadPoolBuilder::new()
@@ -65,10 +69,7 @@ fn benches(c: &mut Criterion) {
             .sample_size(20)
             .throughput(Throughput::Elements((agents * dimension) as u64));
         let handcrafted = AlgorithmSpec::parse("method", "ProxEd").expect("legal");
-        let mut ways: Vec<(
-            String,
-            Box<dyn Fn(&mut Network) -> Box<dyn starling::algorithm::Process>>,
-        )> = vec![(
+        let mut ways: Vec<(String, Begin)> = vec![(
             "ProxEd".into(),
             Box::new(|network| handcrafted.start(&problem, network).expect("started")),
         )];
