@@ -319,3 +319,47 @@ fn fused_cells_equal_op_by_op_on_wgpu() {
         lstms(&wgpu.device, 3);
     }
 }
+
+/// A cell that no workgroup can hold is written operation by operation there instead.
+#[cfg(feature = "wgpu")]
+#[test]
+fn cells_too_large_for_a_workgroup_still_train_on_wgpu() {
+    use starling::graph::Graph;
+    use starling::rule::{Constants, shared::Ranges};
+    use starling::train::batch::{Batch, Place};
+    use starling::train::shared::{SharedModule, initial};
+
+    let lstm = |n| LstmShape {
+        inputs: n,
+        outputs: n,
+    };
+    let Some((wgpu, _alone)) = common::training::wgpu() else {
+        return;
+    };
+    let gpu = Place {
+        device: wgpu.device,
+        dtype: DType::F32,
+    };
+    let cpu = Place {
+        device: Device::flex(),
+        dtype: DType::F32,
+    };
+    assert!(lstm(4).fits(&gpu, 10) && !lstm(600).fits(&gpu, 10) && !lstm(4).fits(&gpu, 100_000));
+    assert!(lstm(600).fits(&cpu, 100_000));
+
+    let graph = Graph::from_edges("pair", 2, [(0, 1)]).unwrap();
+    let problems = common::training::solved(vec![common::random_problem(
+        starling::problem::Loss::LeastSquares,
+        starling::problem::Regularizer::new(0.1, 0.0, None).unwrap(),
+        2,
+        3,
+        |_| 4,
+        1,
+    )]);
+    let hidden = [64; 10];
+    let rule = initial(Constants::default(), Ranges::default(), &hidden, 10, 1);
+    let module = SharedModule::new(&rule, &gpu.device, gpu.dtype, false);
+    let batch = Batch::new(&graph, &problems, &gpu).unwrap();
+    let state = module.step(&batch, module.start(&batch));
+    assert!(host(state.x).iter().all(|x| x.is_finite()));
+}

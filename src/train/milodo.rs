@@ -43,7 +43,7 @@ pub struct MilodoModule {
     mixing: StackedCell,
     #[module(skip)]
     tables: Tables,
-    /// Whether a cell is one operation ([`kernel::lstm`], f32 only) or written operation by operation.
+    /// Whether a cell is one operation ([`kernel::lstm`]) or written operation by operation.
     fused: bool,
 }
 
@@ -154,13 +154,9 @@ impl StackedCell {
 
     /// `[agents, inputs, rows]` → `[agents, outputs, rows]` before the last activation.
     fn forward(&self, input: Tensor<3>, memory: Memory, fused: bool) -> (Tensor<3>, Memory) {
-        let [n, inputs, rows] = input.dims();
+        let [n, _, rows] = input.dims();
         if fused {
-            let shape = LstmShape {
-                inputs,
-                outputs: self.out_bias.dims()[1],
-            };
-            return kernel::lstm(input, memory, self.parameters(), shape);
+            return kernel::lstm(input, memory, self.parameters(), self.shape());
         }
         let (h, c) = (
             memory.clone().slice([0..n, 0..H, 0..rows]),
@@ -182,6 +178,13 @@ impl StackedCell {
             self.out_weight.val().matmul(hidden) + self.out_bias.val(),
             Tensor::cat(vec![h, c], 1),
         )
+    }
+
+    fn shape(&self) -> LstmShape {
+        LstmShape {
+            inputs: self.weight_ih.dims()[2],
+            outputs: self.out_bias.dims()[1],
+        }
     }
 
     /// Every agent's parameters in one row, in the order of [`LstmShape`].
@@ -213,12 +216,21 @@ impl MilodoModule {
         let w = tables.width;
         let cells =
             |get: fn(&AgentCells) -> &lstm::Cell| rule.cells.iter().map(get).collect::<Vec<_>>();
+        let primal = StackedCell::new(&cells(|c| &c.primal), 2, 1, &place);
+        let dual = StackedCell::new(&cells(|c| &c.dual), w, w, &place);
+        let mixing = StackedCell::new(&cells(|c| &c.mixing), w, w, &place);
+        let plain = Place {
+            device: device.clone(),
+            dtype,
+        };
         Self {
-            primal: StackedCell::new(&cells(|c| &c.primal), 2, 1, &place),
-            dual: StackedCell::new(&cells(|c| &c.dual), w, w, &place),
-            mixing: StackedCell::new(&cells(|c| &c.mixing), w, w, &place),
+            fused: [&primal, &dual, &mixing]
+                .iter()
+                .all(|cell| cell.shape().fits(&plain, tables.agents)),
+            primal,
+            dual,
+            mixing,
             tables,
-            fused: dtype == DType::F32,
         }
     }
 

@@ -8,7 +8,9 @@
 use super::batch::{Batch, Place};
 use super::kernel::{self, Features, PerceptronShape};
 use crate::random;
-use crate::rule::features::{EDGE_FEATURES, LOG_FLOOR, NODE_FEATURES, clock, mixing_hardness};
+use crate::rule::features::{
+    EDGE_FEATURES, EDGE_VARYING, LOG_FLOOR, NODE_FEATURES, NODE_VARYING, clock, mixing_hardness,
+};
 use crate::rule::mlp::{Linear, Mlp};
 use crate::rule::shared::{Constants, EDGE_OUTPUTS, MEMORY_BOUND, NODE_OUTPUTS, Ranges};
 use crate::rule::{self, Shared};
@@ -42,7 +44,7 @@ pub struct SharedModule {
     refresh: u32,
     /// Whether gradients flow through the features (the full meta-gradient) or only through the update.
     track_features: bool,
-    /// Whether a network is one operation ([`kernel::perceptron`], f32 only) or written operation by operation.
+    /// Whether a network is one operation ([`kernel::perceptron`]) or written operation by operation.
     fused: bool,
 }
 
@@ -171,6 +173,17 @@ fn stacked(per_row: Vec<Tensor<2>>, per_item: Vec<Tensor<2>>) -> Features {
     }
 }
 
+/// The sizes of a network with `inputs` features, `varying` of which differ between coordinates.
+fn shape_of(layers: &[Layer], varying: usize, inputs: usize, ranges: &[f64]) -> PerceptronShape {
+    let hidden = &layers[..layers.len().saturating_sub(1)];
+    PerceptronShape {
+        varying,
+        shared: inputs - varying,
+        hidden: hidden.iter().map(|l| l.weight.dims()[0]).collect(),
+        ranges: ranges.iter().map(|r| *r as f32).collect(),
+    }
+}
+
 impl SharedModule {
     /// The module that continues from `rule`.
     pub fn new(rule: &Shared, device: &Device, dtype: DType, track_features: bool) -> Self {
@@ -186,6 +199,18 @@ impl SharedModule {
         };
         let c = &rule.constants;
         let r = rule.ranges;
+        let (node, edge) = (layers(&rule.node), layers(&rule.edge));
+        let ranges = RangesOf {
+            all: r,
+            node: [r.primal, r.momentum, r.gradient_difference, r.extrapolation],
+            edge: [r.dual, r.mixing, r.memory],
+        };
+        let place = Place {
+            device: device.clone(),
+            dtype,
+        };
+        let fused = shape_of(&node, NODE_VARYING, NODE_FEATURES, &ranges.node).fits(&place)
+            && shape_of(&edge, EDGE_VARYING, EDGE_FEATURES, &ranges.edge).fits(&place);
         Self {
             node_constants: parameter(
                 &[
@@ -204,17 +229,13 @@ impl SharedModule {
                 device,
                 dtype,
             ),
-            node: layers(&rule.node),
-            edge: layers(&rule.edge),
-            ranges: RangesOf {
-                all: r,
-                node: [r.primal, r.momentum, r.gradient_difference, r.extrapolation],
-                edge: [r.dual, r.mixing, r.memory],
-            },
+            node,
+            edge,
+            ranges,
             clock_cap: rule.clock_cap,
             refresh: rule.refresh.max(1),
             track_features,
-            fused: dtype == DType::F32,
+            fused,
         }
     }
 
@@ -296,7 +317,6 @@ impl SharedModule {
         constants: Tensor<2>,
         ranges: &[f64; O],
         features: Option<Features>,
-        d: usize,
     ) -> [Tensor<2>; O] {
         let constant = |o: usize| constants.clone().slice([o..o + 1, 0..1]);
         let Some(Features {
@@ -307,15 +327,9 @@ impl SharedModule {
             return std::array::from_fn(constant);
         };
         let ([f_row, columns], [f_item, rows]) = (by_row.dims(), by_item.dims());
-        debug_assert_eq!(columns, rows * d);
+        let d = columns / rows;
         if self.fused {
-            let hidden = &layers[..layers.len() - 1];
-            let shape = PerceptronShape {
-                varying: f_row,
-                shared: f_item,
-                hidden: hidden.iter().map(|l| l.weight.dims()[0]).collect(),
-                ranges: ranges.iter().map(|r| *r as f32).collect(),
-            };
+            let shape = shape_of(layers, f_row, f_row + f_item, ranges);
             let flat = |t: Tensor<2>| t.flatten::<1>(0, 1);
             let parameters = layers
                 .iter()
@@ -362,8 +376,11 @@ impl SharedModule {
         let one_pass = self.fused && !self.track_features && batch.place.is_cpu();
         let (n, d) = (batch.agents * batch.problems, batch.dimension);
         let l = batch.smoothness.clone();
-        let time = f64::from(clock(s.k, self.clock_cap.max(1)));
-        let hardness = f64::from(mixing_hardness(batch.spectral_gap));
+        let common = (
+            clock(s.k, self.clock_cap.max(1)),
+            mixing_hardness(batch.spectral_gap),
+        );
+        let (time, hardness) = (f64::from(common.0), f64::from(common.1));
         let constant_row = |rows: usize, value: f64| batch.place.zeros([rows, 1]) + value;
 
         let g = batch.gradient(s.x.clone());
@@ -373,8 +390,6 @@ impl SharedModule {
             None => batch.place.zeros([n, d]),
         };
         let dy = s.y.clone() - s.y_last.clone();
-
-        let common = (time as f32, hardness as f32);
 
         // Node features.
         let evaluate = s.k.is_multiple_of(u64::from(self.refresh));
@@ -451,7 +466,6 @@ impl SharedModule {
                 self.node_constants.val(),
                 &self.ranges.node,
                 features,
-                d,
             ),
         };
         let node_held = hold.then(|| node.clone());
@@ -513,7 +527,6 @@ impl SharedModule {
                 self.edge_constants.val(),
                 &self.ranges.edge,
                 features,
-                d,
             ),
         };
         let edge_held = hold.then(|| edge.clone());

@@ -52,6 +52,18 @@ const SUM_UNITS: usize = 64;
 const H: usize = 20;
 /// The tile's row of ones.
 const ONES: usize = 0;
+/// Why a plan is there.
+const FITS: &str = "modules ask whether the cell fits before they use it";
+
+/// Whether a workgroup's shared memory holds the cell, forward and backward.
+pub fn perceptron_fits(shape: &PerceptronShape) -> bool {
+    Perceptron::new(shape, true).is_some()
+}
+
+/// Whether a workgroup's shared memory holds the cell, forward and backward, and the groups can be launched.
+pub fn lstm_fits(shape: &LstmShape, groups: usize) -> bool {
+    groups <= MAX_WORKGROUPS && Lstm::new(shape, true).is_some()
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // What a cell looks like: fixed when its kernel is compiled
@@ -65,11 +77,12 @@ struct Tile {
 }
 
 impl Tile {
-    fn new(rows: usize) -> Self {
-        let fours = (1..=TILE_FOURS)
-            .rfind(|&fours| rows * Self { rows, fours }.stride() <= SHARED_FOURS)
-            .expect("a cell small enough for the shared memory of a workgroup");
-        Self { rows, fours }
+    /// None where the shared memory does not hold the rows.
+    fn new(rows: usize) -> Option<Self> {
+        (1..=TILE_FOURS)
+            .rev()
+            .map(|fours| Self { rows, fours })
+            .find(|tile| rows * tile.stride() <= SHARED_FOURS)
     }
 
     /// Distance of two rows, in fours: odd, so that units that read one column of successive rows hit different banks.
@@ -156,7 +169,8 @@ struct Perceptron {
 }
 
 impl Perceptron {
-    fn new(shape: &PerceptronShape, backward: bool) -> Self {
+    /// None for a cell too large for a workgroup.
+    fn new(shape: &PerceptronShape, backward: bool) -> Option<Self> {
         let outputs = shape.ranges.len();
         let mut plan = Plan::new();
         let features = plan.rows(shape.varying + shape.shared);
@@ -177,7 +191,7 @@ impl Perceptron {
             }
             constants.errors = plan.rows(outputs);
         }
-        Self {
+        Some(Self {
             varying: shape.varying,
             shared: shape.shared,
             features,
@@ -186,8 +200,8 @@ impl Perceptron {
             constants,
             ranges: shape.ranges.iter().map(|range| range.to_bits()).collect(),
             parameters: plan.parameters,
-            tile: Tile::new(plan.rows),
-        }
+            tile: Tile::new(plan.rows)?,
+        })
     }
 
     /// In the order of the parameters.
@@ -217,7 +231,8 @@ struct Lstm {
 }
 
 impl Lstm {
-    fn new(shape: &LstmShape, backward: bool) -> Self {
+    /// None for a cell too large for a workgroup.
+    fn new(shape: &LstmShape, backward: bool) -> Option<Self> {
         let mut plan = Plan::new();
         let features = plan.rows(shape.inputs);
         let state = plan.rows(2 * H);
@@ -231,7 +246,7 @@ impl Lstm {
             hidden.errors = plan.rows(H);
             head.errors = plan.rows(shape.outputs);
         }
-        Self {
+        Some(Self {
             inputs: shape.inputs,
             outputs: shape.outputs,
             features,
@@ -241,8 +256,8 @@ impl Lstm {
             hidden,
             head,
             parameters: plan.parameters,
-            tile: Tile::new(plan.rows),
-        }
+            tile: Tile::new(plan.rows)?,
+        })
     }
 
     /// In the order of the parameters.
@@ -1050,7 +1065,7 @@ pub fn perceptron(
     if call.columns == 0 {
         return output;
     }
-    let cell = Perceptron::new(shape, false);
+    let cell = Perceptron::new(shape, false).expect(FITS);
     perceptron_kernel::launch(
         &output.client,
         workgroups(call.columns.div_ceil(cell.tile.columns()), 1),
@@ -1090,7 +1105,7 @@ pub fn perceptron_backward(
             zeros_like(&gradient, [shape.parameters()].into()),
         );
     }
-    let cell = Perceptron::new(shape, true);
+    let cell = Perceptron::new(shape, true).expect(FITS);
     let parameters = cell.parameters;
     let rows = columns
         .div_ceil(cell.tile.columns())
@@ -1139,7 +1154,7 @@ pub fn lstm(
     shape: &LstmShape,
 ) -> (CubeTensor, CubeTensor) {
     let [groups, _, columns] = input.shape().dims();
-    let cell = Lstm::new(shape, false);
+    let cell = Lstm::new(shape, false).expect(FITS);
     let input = operand(input, [groups, shape.inputs, columns], "input");
     let state = operand(state, [groups, 2 * H, columns], "state");
     let parameters = operand(parameters, [groups, cell.parameters], "parameters");
@@ -1179,7 +1194,7 @@ pub fn lstm_backward(
     shape: &LstmShape,
 ) -> (CubeTensor, CubeTensor, CubeTensor) {
     let [groups, inputs, columns] = input.shape().dims();
-    let cell = Lstm::new(shape, true);
+    let cell = Lstm::new(shape, true).expect(FITS);
     let count = cell.parameters;
     let input = operand(input, [groups, shape.inputs, columns], "input");
     let state = operand(state, [groups, 2 * H, columns], "state");

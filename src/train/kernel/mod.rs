@@ -13,9 +13,10 @@ pub mod features;
 #[cfg(feature = "wgpu")]
 mod gpu;
 
+use super::batch::Place;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// Features `[varying, rows·d]` and `[shared, rows]` of all rows.
 pub struct Features {
@@ -48,6 +49,15 @@ impl PerceptronShape {
         widths
     }
 
+    /// Whether the fused cell can be used at `place`: it is f32, and a GPU's workgroup must hold it.
+    pub fn fits(&self, place: &Place) -> bool {
+        #[cfg(feature = "wgpu")]
+        let on_gpu = || gpu::perceptron_fits(self);
+        #[cfg(not(feature = "wgpu"))]
+        let on_gpu = || false;
+        place.dtype == DType::F32 && (place.is_cpu() || on_gpu())
+    }
+
     /// Length of the vector of parameters.
     pub fn parameters(&self) -> usize {
         let mut inputs = self.varying + self.shared;
@@ -73,6 +83,15 @@ pub struct LstmShape {
 }
 
 impl LstmShape {
+    /// As [`PerceptronShape::fits`], for a number of groups.
+    pub fn fits(&self, place: &Place, groups: usize) -> bool {
+        #[cfg(feature = "wgpu")]
+        let on_gpu = || gpu::lstm_fits(self, groups);
+        #[cfg(not(feature = "wgpu"))]
+        let on_gpu = || false;
+        place.dtype == DType::F32 && (place.is_cpu() || on_gpu())
+    }
+
     /// Length of a group's vector of parameters.
     pub fn parameters(&self) -> usize {
         const H: usize = crate::rule::lstm::HIDDEN;
