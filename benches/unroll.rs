@@ -2,65 +2,16 @@
 //!
 //! Throughput is in agent-coordinate-steps: agents × problems × dimension × steps.
 
+mod common;
+
+use common::{chunks, milodo_module, ring, shared_module};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use starling::graph::{Graph, GraphSpec};
-use starling::problem::{Optimum, Problem, ProblemSpec, Role};
-use starling::rule::{Constants, Milodo, parse_ron, shared::Ranges};
-use starling::train::batch::{Batch, Place};
+use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
-use starling::train::milodo::MilodoModule;
-use starling::train::shared::{self, SharedModule};
-use starling::train::trainer::chunk_size;
 use starling::train::unroll::{RuleModule, Tape, windows};
 
 const STEPS: usize = 10;
 const PROBLEMS: usize = 32;
-
-fn place() -> Place {
-    Place {
-        device: burn::tensor::Device::flex(),
-        dtype: burn::tensor::DType::F32,
-    }
-}
-
-/// Problems whose optimum is not needed: the meta-loss is the published `F(x̄)`.
-fn chunks(graph: &Graph, dimension: usize, problems: usize) -> Vec<Batch> {
-    let text = format!("Lasso(dimension: {dimension}, rows: 10, l1: 0.1)");
-    let family: ProblemSpec = parse_ron("the family", &text).expect("a legal family");
-    let sampled: Vec<(Problem, Optimum)> = (0..problems as u64)
-        .map(|trial| {
-            let problem = family
-                .sample(graph.agents(), 1, Role::Train, trial)
-                .expect("sampled");
-            let optimum = Optimum {
-                x: vec![0.0; dimension],
-                objective: 1.0,
-                certificate: 0.0,
-                certificate_kind: String::new(),
-                solver: String::new(),
-                nonzeros: 0,
-                kkt_residual: 0.0,
-            };
-            (problem, optimum)
-        })
-        .collect();
-    sampled
-        .chunks(chunk_size(graph.agents(), dimension))
-        .map(|part| Batch::new(graph, part, &place()).expect("a batch"))
-        .collect()
-}
-
-fn shared_module(track_features: bool) -> SharedModule {
-    let rule = shared::initial(Constants::default(), Ranges::default(), &[16, 16], 100, 1);
-    let place = place();
-    SharedModule::new(&rule, &place.device, place.dtype, track_features)
-}
-
-fn milodo_module(graph: &Graph) -> MilodoModule {
-    let rule = Milodo::initial(graph, 0.05, 1);
-    let place = place();
-    MilodoModule::new(&rule, &place.device, place.dtype)
-}
 
 fn measure<M: RuleModule>(c: &mut Criterion, name: &str, size: &str, module: &M, chunks: &[Batch]) {
     let mut group = c.benchmark_group("window");
@@ -85,11 +36,6 @@ fn measure<M: RuleModule>(c: &mut Criterion, name: &str, size: &str, module: &M,
             )
         });
     });
-}
-
-fn ring(agents: usize) -> Graph {
-    let spec: GraphSpec = parse_ron("the graph", &format!("Ring({agents})")).expect("legal");
-    spec.build(1).expect("a ring")
 }
 
 fn benches(c: &mut Criterion) {

@@ -4,15 +4,15 @@
 //! `inference K`: one step of the simulator with the networks asked every `K` steps. LASSO, ring of 10, d = 300, 10 rows per agent.
 //! The median of `REPEATS` (default 5) after one that does not count; inference takes 2,000 steps each time.
 
-use starling::graph::{Graph, GraphSpec};
+#[path = "../common/mod.rs"]
+mod common;
+
+use common::{chunks, lasso, milodo_module, ring, shared_module, shared_rule};
 use starling::network::Network;
-use starling::problem::{Optimum, ProblemSpec, Role};
-use starling::rule::{Constants, Milodo, Structure, parse_ron, shared::Ranges, spec};
-use starling::train::batch::{Batch, Place};
+use starling::problem::Role;
+use starling::rule::{Shared, Structure, spec};
+use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
-use starling::train::milodo::MilodoModule;
-use starling::train::shared::{self, SharedModule};
-use starling::train::trainer::chunk_size;
 use starling::train::unroll::{RuleModule, Tape, windows};
 use std::time::Instant;
 
@@ -58,50 +58,15 @@ fn main() {
         .filter(|a| !a.starts_with("--"))
         .collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let spec: GraphSpec = parse_ron("graph", &format!("Ring({AGENTS})")).expect("legal");
-    let graph: Graph = spec.build(1).expect("a ring");
-    let text = format!("Lasso(dimension: {DIMENSION}, rows: 10, l1: 0.1)");
-    let family: ProblemSpec = parse_ron("family", &text).expect("legal");
-    let place = Place {
-        device: burn::tensor::Device::flex(),
-        dtype: burn::tensor::DType::F32,
-    };
-    let rule = shared::initial(Constants::default(), Ranges::default(), &[16, 16], 100, 1);
+    let graph = ring(AGENTS);
     let (what, key, [median, low, high], numbers) = match words[..] {
         ["train", which] => {
             let (problems, steps) = (number("BATCH", 32), number("WINDOW", 10));
-            let sampled: Vec<_> = (0..problems as u64)
-                .map(|trial| {
-                    let problem = family
-                        .sample(AGENTS, 1, Role::Train, trial)
-                        .expect("sampled");
-                    // The published meta-loss, F(x̄), needs no optimum.
-                    let optimum = Optimum {
-                        x: vec![0.0; DIMENSION],
-                        objective: 1.0,
-                        certificate: 0.0,
-                        certificate_kind: String::new(),
-                        solver: String::new(),
-                        nonzeros: 0,
-                        kkt_residual: 0.0,
-                    };
-                    (problem, optimum)
-                })
-                .collect();
-            let chunks: Vec<Batch> = sampled
-                .chunks(chunk_size(AGENTS, DIMENSION))
-                .map(|part| Batch::new(&graph, part, &place).expect("a batch"))
-                .collect();
+            let chunks = chunks(&graph, DIMENSION, problems);
             let seconds = if which == "milodo" {
-                let rule = Milodo::initial(&graph, 0.05, 1);
-                train(
-                    &MilodoModule::new(&rule, &place.device, place.dtype),
-                    &chunks,
-                    steps,
-                )
+                train(&milodo_module(&graph), &chunks, steps)
             } else {
-                let module = SharedModule::new(&rule, &place.device, place.dtype, false);
-                train(&module, &chunks, steps)
+                train(&shared_module(false), &chunks, steps)
             };
             ("train", "seconds_per_window", seconds, problems * steps)
         }
@@ -110,11 +75,12 @@ fn main() {
                 .use_current_thread()
                 .build_global()
                 .expect("the first pool");
-            let problem = family.sample(AGENTS, 1, Role::Test, 0).expect("sampled");
-            let mut rule = rule;
-            rule.refresh = refresh.parse().expect("a number of steps");
+            let problem = lasso(AGENTS, DIMENSION, Role::Test, 0);
+            let structure = Structure::Shared(Shared {
+                refresh: refresh.parse().expect("a number of steps"),
+                ..shared_rule()
+            });
             let mut network = Network::new(&graph);
-            let structure = Structure::Shared(rule);
             let mut process =
                 spec::start_frozen("ours", structure, &problem, &mut network).expect("started");
             let steps = 2_000;

@@ -302,10 +302,10 @@ pub struct State {
     flow: Field,
     mixed: Field,
     last_u: Vec<f64>,
-    /// `P L_i, β, δ, γ` of every agent's coordinates, `[n, 4, d]`; empty without a network.
-    node_coefficients: Vec<f32>,
-    /// `S, C, θ` of every edge's coordinates, `[E, 3, d]`; empty without a network.
-    edge_coefficients: Vec<f32>,
+    /// `P L_i, β, δ, γ` of every agent's coordinates, `[4, d]` each; empty without a network.
+    node_coefficients: Vec<Vec<f32>>,
+    /// `S, C, θ` of every edge's coordinates, `[3, d]` each; empty without a network.
+    edge_coefficients: Vec<Vec<f32>>,
     smoothness: Vec<f64>,
     smoothness_edge: Vec<f64>,
 }
@@ -355,7 +355,9 @@ impl pulp::WithSimd for NodeTask<'_> {
 /// The edge phase of one edge, compiled once per instruction set.
 struct EdgeTask<'a> {
     rule: &'a SharedRule,
-    rows: EdgeRows<'a, f64>,
+    d: [&'a [f64]; 2],
+    ends: [&'a [f64]; 2],
+    smoothness: f64,
     weight: f64,
     clock: f32,
     /// `[3, d]`
@@ -370,15 +372,15 @@ impl pulp::WithSimd for EdgeTask<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Some(network) = &self.rule.edge else {
-            return self
-                .rule
-                .edge_constant(self.rows, self.weight, self.flow, self.mixed);
+            return self.edge_constant();
         };
-        let out = self.coefficients;
+        let out = &mut *self.coefficients;
         if self.refresh {
             let rows = EdgeRows {
+                d: self.d,
                 flow: &*self.flow,
-                ..self.rows
+                ends: self.ends,
+                smoothness: self.smoothness,
             };
             rows.features(
                 (self.clock, self.rule.hardness),
@@ -397,7 +399,31 @@ impl pulp::WithSimd for EdgeTask<'_> {
             mixing.iter_mut().for_each(|v| *v = v.max(0.0));
             memory.iter_mut().for_each(|v| *v = v.clamp(-bound, bound));
         }
-        edge_update(self.rows, self.weight, out, self.flow, self.mixed);
+        self.edge_update();
+    }
+}
+
+impl EdgeTask<'_> {
+    /// `flow ← S w L_e D + θ flow`, `mixed = −C w D`, from the coefficients.
+    #[inline(always)]
+    fn edge_update(self) {
+        let (d, weight) = (self.d[0], self.weight);
+        let [dual, mixing, memory] = split::<EDGE_OUTPUTS>(self.coefficients);
+        for k in 0..d.len() {
+            let s = f64::from(dual[k]) * weight * self.smoothness;
+            self.flow[k] = s * d[k] + f64::from(memory[k]) * self.flow[k];
+            self.mixed[k] = -f64::from(mixing[k]) * weight * d[k];
+        }
+    }
+
+    /// [`Self::edge_update`] with the constants.
+    #[inline(always)]
+    fn edge_constant(self) {
+        let (c, d, weight) = (&self.rule.rule.constants, self.d[0], self.weight);
+        for k in 0..d.len() {
+            self.flow[k] = c.dual * weight * self.smoothness * d[k] + c.memory * self.flow[k];
+            self.mixed[k] = -c.mixing * weight * d[k];
+        }
     }
 }
 
@@ -464,24 +490,6 @@ fn node_update(rows: NodeRows<f64>, r: &Regularizer, coefficients: &[f32], z: &m
     }
 }
 
-/// `flow ← S w L_e D + θ flow`, `mixed = −C w D`.
-#[inline(always)]
-fn edge_update(
-    rows: EdgeRows<f64>,
-    weight: f64,
-    coefficients: &[f32],
-    flow: &mut [f64],
-    mixed: &mut [f64],
-) {
-    let d = rows.d[0];
-    let [dual, mixing, memory] = split::<EDGE_OUTPUTS>(coefficients);
-    for k in 0..d.len() {
-        let s = f64::from(dual[k]) * weight * rows.smoothness;
-        flow[k] = s * d[k] + f64::from(memory[k]) * flow[k];
-        mixed[k] = -f64::from(mixing[k]) * weight * d[k];
-    }
-}
-
 impl SharedRule {
     /// [`node_update`] with the constants.
     #[inline(always)]
@@ -496,17 +504,6 @@ impl SharedRule {
                 + y[k]
                 + c.extrapolation * (y[k] - y_last[k]);
             *z = r.prox(p, x[k] + c.momentum * (x[k] - x_last[k]) - p * force);
-        }
-    }
-
-    /// [`edge_update`] with the constants.
-    #[inline(always)]
-    fn edge_constant(&self, rows: EdgeRows<f64>, weight: f64, flow: &mut [f64], mixed: &mut [f64]) {
-        let c = &self.rule.constants;
-        let d = rows.d[0];
-        for k in 0..d.len() {
-            flow[k] = c.dual * weight * rows.smoothness * d[k] + c.memory * flow[k];
-            mixed[k] = -c.mixing * weight * d[k];
         }
     }
 }
@@ -541,22 +538,8 @@ impl Algorithm for SharedRule {
             flow: edge(),
             mixed: edge(),
             last_u: vec![0.0; n],
-            node_coefficients: vec![
-                0.0;
-                if self.node.is_some() {
-                    n * NODE_OUTPUTS * d
-                } else {
-                    0
-                }
-            ],
-            edge_coefficients: vec![
-                0.0;
-                if self.edge.is_some() {
-                    edges.len() * EDGE_OUTPUTS * d
-                } else {
-                    0
-                }
-            ],
+            node_coefficients: held(&self.node, n, NODE_OUTPUTS * d),
+            edge_coefficients: held(&self.edge, edges.len(), EDGE_OUTPUTS * d),
             smoothness_edge: edges
                 .iter()
                 .map(|&(i, j)| 0.5 * (smoothness[i] + smoothness[j]))
@@ -603,11 +586,7 @@ impl Algorithm for SharedRule {
         };
         s.z.values_mut()
             .par_chunks_exact_mut(d)
-            .zip(rows_or_none(
-                &mut s.node_coefficients,
-                NODE_OUTPUTS * d,
-                s.last_u.len(),
-            ))
+            .zip(s.node_coefficients.par_iter_mut())
             .zip(s.last_u.par_iter_mut())
             .with_min_len(min_rows(d, refresh && self.node.is_some()))
             .enumerate()
@@ -620,29 +599,20 @@ impl Algorithm for SharedRule {
         // Flows, every edge by itself.
         let (z, difference, last) = (&s.z, &s.difference, &s.difference_last);
         let graph = network.graph();
-        let edges = graph.edges().len();
         s.flow
             .values_mut()
             .par_chunks_exact_mut(d)
             .zip(s.mixed.values_mut().par_chunks_exact_mut(d))
-            .zip(rows_or_none(
-                &mut s.edge_coefficients,
-                EDGE_OUTPUTS * d,
-                edges,
-            ))
+            .zip(s.edge_coefficients.par_iter_mut())
             .with_min_len(min_rows(d, refresh && self.edge.is_some()))
             .enumerate()
             .for_each(|(e, ((flow, mixed), coefficients))| {
                 let (i, j) = graph.edges()[e];
-                let rows = EdgeRows {
-                    d: [difference.row(e), last.row(e)],
-                    flow: &[],
-                    ends: [z.row(i), z.row(j)],
-                    smoothness: s.smoothness_edge[e],
-                };
                 arch.dispatch(EdgeTask {
                     rule: self,
-                    rows,
+                    d: [difference.row(e), last.row(e)],
+                    ends: [z.row(i), z.row(j)],
+                    smoothness: s.smoothness_edge[e],
                     weight: self.weights[e],
                     clock,
                     coefficients,
@@ -691,13 +661,7 @@ fn min_rows(dimension: usize, evaluate: bool) -> usize {
     numbers.div_ceil(dimension).max(1)
 }
 
-/// `count` rows of `length` numbers each; empty rows if there are no numbers.
-fn rows_or_none(
-    values: &mut [f32],
-    length: usize,
-    count: usize,
-) -> impl IndexedParallelIterator<Item = &mut [f32]> {
-    let mut rows: Vec<&mut [f32]> = values.chunks_exact_mut(length).collect();
-    rows.resize_with(count, Default::default);
-    rows.into_par_iter()
+/// Room for the coefficients of `count` agents or edges, `length` numbers each; none without a network.
+fn held(network: &Option<Perceptron>, count: usize, length: usize) -> Vec<Vec<f32>> {
+    vec![vec![0.0; if network.is_some() { length } else { 0 }]; count]
 }

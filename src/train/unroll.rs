@@ -38,6 +38,11 @@ pub struct Window {
     pub last_gap: f64,
 }
 
+/// The number that a tensor holds; NaN where the device does not answer.
+fn number(tensor: Tensor<1>) -> f64 {
+    tensor.inner().try_into_scalar().unwrap_or(f64::NAN)
+}
+
 /// How a window is differentiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tape {
@@ -69,19 +74,11 @@ pub fn window<M: RuleModule>(
             None => step_loss,
         });
     }
-    let x = module.iterate(&state).clone().detach();
-    let last_gap = MetaLoss::LogGap
-        .of(batch, x)
-        .try_into_scalar::<f64>()
-        .unwrap_or(f64::NAN);
+    let last_gap = number(MetaLoss::LogGap.of(batch, module.iterate(&state).clone().inner()));
     let (value, gradient) = match total {
         Some(total) if total.is_tracked() => {
             let mean = total / steps as f64;
-            let value = mean
-                .clone()
-                .detach()
-                .try_into_scalar::<f64>()
-                .unwrap_or(f64::NAN);
+            let value = number(mean.clone());
             let gradients = GradientsParams::from_grads(mean.backward(), module);
             (value, parameters::gradients(module, &gradients))
         }
@@ -104,27 +101,23 @@ fn segments<M: RuleModule>(
     loss: MetaLoss,
 ) -> (Window, M::State) {
     let length = (steps as f64).sqrt().ceil() as usize;
-    let starts: Vec<usize> = (0..steps).step_by(length.max(1)).collect();
     let plain = module.valid();
     let mut state = M::map_state(state, &mut Tensor::inner);
-    let mut boundaries = Vec::with_capacity(starts.len());
+    // The step that a segment starts with, and the state before it.
+    let mut boundaries = Vec::new();
     for k in 0..steps {
         if k % length == 0 {
-            boundaries.push(state.clone());
+            boundaries.push((k, state.clone()));
         }
         state = plain.step(batch, state);
     }
-    let x = plain.iterate(&state).clone();
-    let last_gap = MetaLoss::LogGap
-        .of(batch, x)
-        .try_into_scalar::<f64>()
-        .unwrap_or(f64::NAN);
+    let last_gap = number(MetaLoss::LogGap.of(batch, plain.iterate(&state).clone()));
 
     let mut value = 0.0;
     let mut gradient = vec![0.0; module.num_params()];
     // Gradients of what follows a segment by the state that it ends with.
     let mut adjoint: Vec<Option<Tensor<2>>> = Vec::new();
-    for (&start, boundary) in starts.iter().zip(boundaries).rev() {
+    for (start, boundary) in boundaries.into_iter().rev() {
         let mut leaves = Vec::new();
         let mut state = M::map_state(boundary, &mut |t| {
             let leaf = t.autodiff().require_grad();
@@ -137,11 +130,7 @@ fn segments<M: RuleModule>(
             total = total + loss.of(batch, module.iterate(&state).clone());
         }
         let mean = total / steps as f64;
-        value += mean
-            .clone()
-            .inner()
-            .try_into_scalar::<f64>()
-            .unwrap_or(f64::NAN);
+        value += number(mean.clone());
         let mut objective = mean;
         let mut known = std::mem::take(&mut adjoint).into_iter();
         M::map_state(state, &mut |t| {
@@ -207,9 +196,14 @@ pub fn windows<M: RuleModule>(
         jobs.into_iter().map(one).collect()
     };
     // Several workers leave no core to share: each is a pool of one thread, so that what an operation does with rayon stays on it.
-    let alone = |jobs| match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
-        Ok(pool) if workers > 1 => pool.install(|| unroll(jobs)),
-        _ => unroll(jobs),
+    let alone = |jobs| {
+        if workers == 1 {
+            return unroll(jobs);
+        }
+        match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+            Ok(pool) => pool.install(|| unroll(jobs)),
+            Err(_) => unroll(jobs),
+        }
     };
     let mut results = std::thread::scope(|scope| {
         let mut jobs = jobs.into_iter();

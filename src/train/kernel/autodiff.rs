@@ -9,15 +9,11 @@ use burn::backend::{Backend, TensorMetadata};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Gradients of an operation's outputs, left by its children.
 type Outputs<B> = Arc<Mutex<Vec<Option<FloatTensor<B>>>>>;
-
-fn outputs<B: Backend>(n: usize) -> Outputs<B> {
-    Arc::new(Mutex::new(vec![None; n]))
-}
 
 fn taken<B: Backend>(outputs: &Outputs<B>) -> Vec<Option<FloatTensor<B>>> {
     std::mem::take(&mut *outputs.lock().unwrap_or_else(PoisonError::into_inner))
@@ -44,25 +40,6 @@ impl<B: Backend> Backward<B, 1> for Output {
         }
         outputs[index] = Some(gradient);
     }
-}
-
-/// The children of `operation`, one per value.
-fn children<B: Backend, C: CheckpointStrategy>(
-    operation: &FloatTensor<Autodiff<B, C>>,
-    values: Vec<FloatTensor<B>>,
-    outputs: &Outputs<B>,
-) -> Vec<FloatTensor<Autodiff<B, C>>> {
-    values
-        .into_iter()
-        .enumerate()
-        .map(|(k, value)| {
-            let prepared = <Output as Backward<B, 1>>::prepare::<C>(Output, [operation.node()]);
-            match prepared.compute_bound().stateful() {
-                OpsKind::Tracked(p) => p.finish((outputs.clone(), k), value),
-                OpsKind::UnTracked(p) => p.finish(value),
-            }
-        })
-        .collect()
 }
 
 #[derive(Debug)]
@@ -123,12 +100,39 @@ impl<B: CellGradients> Backward<B, 3> for Lstm {
     }
 }
 
-/// Guards and primitives of an operation's inputs; guards must be taken first.
-fn parts<B: Backend, C: CheckpointStrategy, const N: usize>(
-    tensors: [FloatTensor<Autodiff<B, C>>; N],
-) -> ([NodeGuard; N], [FloatTensor<B>; N]) {
-    let guards = tensors.each_ref().map(|t| t.node());
-    (guards, tensors.map(|t| t.into_primitive()))
+/// Records `op` on the tape with a child per value; `state` makes what the backward pass keeps.
+fn record<B, C, Op>(
+    op: Op,
+    inputs: [FloatTensor<Autodiff<B, C>>; 3],
+    values: impl FnOnce([FloatTensor<B>; 3]) -> Vec<FloatTensor<B>>,
+    state: impl FnOnce([FloatTensor<B>; 3], Outputs<B>) -> Op::State,
+) -> Vec<FloatTensor<Autodiff<B, C>>>
+where
+    B: Backend,
+    C: CheckpointStrategy,
+    Op: Backward<B, 3>,
+{
+    // Guards first: they keep the inputs' nodes until the operation is on the tape.
+    let guards = inputs.each_ref().map(|t| t.node());
+    let inputs = inputs.map(|t| t.into_primitive());
+    let node = B::float_zeros([1].into(), &inputs[0].device(), inputs[0].dtype().into());
+    let values = values(inputs.clone());
+    let outputs: Outputs<B> = Arc::new(Mutex::new(vec![None; values.len()]));
+    let operation = match op.prepare::<C>(guards).compute_bound().stateful() {
+        OpsKind::Tracked(p) => p.finish(state(inputs, outputs.clone()), node),
+        OpsKind::UnTracked(p) => p.finish(node),
+    };
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(k, value)| {
+            let prepared = <Output as Backward<B, 1>>::prepare::<C>(Output, [operation.node()]);
+            match prepared.compute_bound().stateful() {
+                OpsKind::Tracked(p) => p.finish((outputs.clone(), k), value),
+                OpsKind::UnTracked(p) => p.finish(value),
+            }
+        })
+        .collect()
 }
 
 impl<B: CellGradients, C: CheckpointStrategy> CellOps for Autodiff<B, C> {
@@ -138,17 +142,12 @@ impl<B: CellGradients, C: CheckpointStrategy> CellOps for Autodiff<B, C> {
         parameters: FloatTensor<Self>,
         shape: PerceptronShape,
     ) -> Vec<FloatTensor<Self>> {
-        let (guards, inputs) = parts::<B, C, 3>([varying, shared, parameters]);
-        let [v, s, p] = inputs.clone();
-        let values = B::perceptron(v, s, p, shape.clone());
-        let outputs = outputs::<B>(values.len());
-        let node = B::float_zeros([1].into(), &inputs[0].device(), inputs[0].dtype().into());
-        let prepared = <Perceptron as Backward<B, 3>>::prepare::<C>(Perceptron, guards);
-        let operation = match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(p) => p.finish((inputs, outputs.clone(), shape), node),
-            OpsKind::UnTracked(p) => p.finish(node),
-        };
-        children::<B, C>(&operation, values, &outputs)
+        record::<B, C, _>(
+            Perceptron,
+            [varying, shared, parameters],
+            |[v, s, p]| B::perceptron(v, s, p, shape.clone()),
+            |inputs, outputs| (inputs, outputs, shape.clone()),
+        )
     }
 
     fn lstm(
@@ -157,17 +156,15 @@ impl<B: CellGradients, C: CheckpointStrategy> CellOps for Autodiff<B, C> {
         parameters: FloatTensor<Self>,
         shape: LstmShape,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (guards, inputs) = parts::<B, C, 3>([input, state, parameters]);
-        let [u, s, p] = inputs.clone();
-        let (out, next) = B::lstm(u, s, p, shape);
-        let outputs = outputs::<B>(2);
-        let node = B::float_zeros([1].into(), &inputs[0].device(), inputs[0].dtype().into());
-        let prepared = <Lstm as Backward<B, 3>>::prepare::<C>(Lstm, guards);
-        let operation = match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(p) => p.finish((inputs, outputs.clone(), shape), node),
-            OpsKind::UnTracked(p) => p.finish(node),
+        let values = |[u, s, p]: [FloatTensor<B>; 3]| {
+            let (out, next) = B::lstm(u, s, p, shape);
+            vec![out, next]
         };
-        let mut children = children::<B, C>(&operation, vec![out, next], &outputs).into_iter();
+        let inputs = [input, state, parameters];
+        let children = record::<B, C, _>(Lstm, inputs, values, |inputs, outputs| {
+            (inputs, outputs, shape)
+        });
+        let mut children = children.into_iter();
         match (children.next(), children.next()) {
             (Some(out), Some(next)) => (out, next),
             _ => unreachable!("two values have two children"),

@@ -8,7 +8,7 @@
 //! Every group (an agent) has weights of its own. The backward pass keeps inputs and states only and recomputes the rest, block by
 //! block, in cache. Tasks have fixed sizes and their weight gradients are added in order: the result does not depend on the threads.
 
-use super::perceptron::split_rows;
+use super::{load, split_rows};
 use crate::rule::dense::{Packed, Start, add_sums, affine, mask, outer};
 use crate::rule::lstm::HIDDEN as H;
 use crate::rule::math;
@@ -182,15 +182,6 @@ impl Work {
     }
 }
 
-/// Column range `[from, to)` of the rows of a row-major `[rows, columns]` array, into blocks; the rest of a block is zero.
-#[inline(always)]
-fn load(values: &[f32], columns: usize, from: usize, to: usize, blocks: &mut [Block]) {
-    for (row, block) in values.chunks_exact(columns).zip(blocks) {
-        block[..to - from].copy_from_slice(&row[from..to]);
-        block[to - from..].fill(0.0);
-    }
-}
-
 /// Blocks into the task's part of some rows.
 #[inline(always)]
 fn store(blocks: &[Block], rows: &mut [&mut [f32]], at: usize, length: usize) {
@@ -254,9 +245,9 @@ impl WithSimd for Forward<'_, '_> {
         let columns = self.inputs.columns;
         for from in self.range.clone().step_by(C) {
             let to = (from + C).min(self.range.end);
-            load(input, columns, from, to, &mut work.input);
-            load(state, columns, from, to, &mut work.input[shape.inputs..]);
-            load(&state[H * columns..], columns, from, to, &mut work.cell);
+            load(input, columns, from..to, &mut work.input);
+            load(state, columns, from..to, &mut work.input[shape.inputs..]);
+            load(&state[H * columns..], columns, from..to, &mut work.cell);
             work.forward(simd, &layers);
             let (at, length) = (from - self.range.start, to - from);
             store(&work.out, &mut self.out, at, length);
@@ -334,14 +325,14 @@ impl WithSimd for Backward<'_, '_> {
             (vec![0.0; GATES], vec![0.0; H], vec![0.0; shape.outputs]);
         for from in self.range.clone().step_by(C) {
             let to = (from + C).min(self.range.end);
-            load(input, columns, from, to, &mut work.input);
-            load(state, columns, from, to, &mut work.input[shape.inputs..]);
-            load(&state[H * columns..], columns, from, to, &mut work.cell);
+            load(input, columns, from..to, &mut work.input);
+            load(state, columns, from..to, &mut work.input[shape.inputs..]);
+            load(&state[H * columns..], columns, from..to, &mut work.cell);
             work.forward(simd, &layers);
 
             // Head.
             if let Some(g) = out_gradient {
-                load(g, columns, from, to, &mut d_out);
+                load(g, columns, from..to, &mut d_out);
             }
             let start = Start::Zero;
             affine(simd, &out_transposed, start, &d_out, &mut d_linear, false);
@@ -349,8 +340,8 @@ impl WithSimd for Backward<'_, '_> {
             d_h.fill([0.0; C]);
             d_c.fill([0.0; C]);
             if let Some(g) = state_gradient {
-                load(g, columns, from, to, &mut d_h);
-                load(&g[H * columns..], columns, from, to, &mut d_c);
+                load(g, columns, from..to, &mut d_h);
+                load(&g[H * columns..], columns, from..to, &mut d_c);
             }
             let start = Start::Held;
             affine(simd, &linear_transposed, start, &d_linear, &mut d_h, false);

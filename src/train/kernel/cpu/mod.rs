@@ -8,6 +8,7 @@ use super::{CellGradients, CellOps, LstmShape, PerceptronShape};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
+use std::ops::Range;
 
 type Primitive = FloatTensor<Flex>;
 
@@ -24,6 +25,41 @@ fn with<T>(tensors: [&Primitive; 3], f: impl FnOnce([&[f32]; 3]) -> T) -> T {
 fn slice(t: &Primitive) -> &[f32] {
     t.as_slice()
         .expect("the fused cells are called with f32 tensors only")
+}
+
+/// A range of columns of the rows of a row-major `[rows, columns]` array, into blocks; the rest of a block is zero.
+#[inline(always)]
+fn load<const C: usize>(
+    values: &[f32],
+    columns: usize,
+    range: Range<usize>,
+    blocks: &mut [[f32; C]],
+) {
+    for (row, block) in values.chunks_exact(columns).zip(blocks) {
+        block[..range.len()].copy_from_slice(&row[range.clone()]);
+        block[range.len()..].fill(0.0);
+    }
+}
+
+/// Splits every row of a row-major `[rows, columns]` array at the tasks' ends: `[task][row]`.
+fn split_rows<'a>(
+    values: &'a mut [f32],
+    columns: usize,
+    ends: impl Iterator<Item = usize> + Clone,
+) -> Vec<Vec<&'a mut [f32]>> {
+    let mut tasks: Vec<Vec<&mut [f32]>> = ends.clone().map(|_| Vec::new()).collect();
+    if columns == 0 {
+        return tasks;
+    }
+    for mut row in values.chunks_exact_mut(columns) {
+        let mut start = 0;
+        for (task, end) in tasks.iter_mut().zip(ends.clone()) {
+            let (mine, rest) = row.split_at_mut(end - start);
+            task.push(mine);
+            (row, start) = (rest, end);
+        }
+    }
+    tasks
 }
 
 fn perceptron_inputs<'a>(

@@ -7,6 +7,7 @@
 //! The backward pass keeps the inputs only and recomputes the rest. Tasks have fixed sizes and their weight gradients are
 //! added in order: the result does not depend on the threads.
 
+use super::{load, split_rows};
 use crate::rule::dense::{Packed, Start, add_sums, affine, mask, outer};
 use crate::rule::perceptron::{Perceptron, Work};
 use crate::train::kernel::PerceptronShape;
@@ -18,8 +19,6 @@ use std::ops::Range;
 const C: usize = 96;
 /// Columns that one task takes at least.
 const TASK: usize = 2048;
-
-type Block = [f32; C];
 
 /// The tensors of one call; see [`crate::train::kernel::CellOps::perceptron`] for shapes.
 #[derive(Clone, Copy)]
@@ -48,12 +47,10 @@ pub struct InputGradients {
     pub parameters: Vec<f32>,
 }
 
-/// The cell with what the backward pass needs besides.
+/// The cell as it stands in the parameters.
 struct Cell<'a> {
     inputs: Inputs<'a>,
     net: Perceptron,
-    /// `[inputs, outputs]` of every layer.
-    transposed: Vec<Packed>,
     /// Where every layer's weights begin in the parameters.
     at: Vec<usize>,
 }
@@ -71,28 +68,23 @@ impl<'a> Cell<'a> {
             width = outputs;
         }
         let constants = &inputs.parameters[next..];
-        let net = Perceptron::new(
-            layers.iter().copied(),
-            shape.varying,
-            constants,
-            &shape.ranges,
-        );
-        // The first layer's gradient goes to its columns of v only.
-        let transposed = layers
-            .iter()
-            .zip(&net.layers)
-            .map(|((weight, bias), l)| {
-                let rows = weight.chunks_exact(weight.len() / bias.len());
-                let seen: Vec<f32> = rows.flat_map(|row| &row[..l.inputs]).copied().collect();
-                Packed::transposed(&seen, l.inputs)
-            })
-            .collect();
-        Self {
-            inputs,
-            net,
-            transposed,
-            at,
+        let net = Perceptron::new(layers, shape.varying, constants, &shape.ranges);
+        Self { inputs, net, at }
+    }
+
+    /// `[inputs, outputs]` of every layer; of the first one the columns of `v` only.
+    fn transposed(&self) -> Vec<Packed> {
+        let shape = self.inputs.shape;
+        let mut width = shape.varying + shape.shared;
+        let mut transposed = Vec::new();
+        for (layer, at) in self.net.layers.iter().zip(&self.at) {
+            let weight = &self.inputs.parameters[*at..][..width * layer.outputs];
+            let rows = weight.chunks_exact(width);
+            let seen: Vec<f32> = rows.flat_map(|r| &r[..layer.inputs]).copied().collect();
+            transposed.push(Packed::transposed(&seen, layer.inputs));
+            width = layer.outputs;
         }
+        transposed
     }
 
     fn columns_per_item(&self) -> usize {
@@ -128,14 +120,12 @@ impl<'a> Cell<'a> {
         task: usize,
         work: &mut Work<C>,
     ) {
-        for (row, block) in self
-            .inputs
-            .varying
-            .chunks_exact(self.inputs.columns)
-            .zip(&mut work[0])
-        {
-            load(&row[from..to], block);
-        }
+        load(
+            self.inputs.varying,
+            self.inputs.columns,
+            from..to,
+            &mut work[0],
+        );
         let h = self.net.layers[0].outputs;
         let d = self.columns_per_item();
         let of = |item: usize| &first[(item - task) * h..][..h];
@@ -163,34 +153,6 @@ impl<'a> Cell<'a> {
         }
         firsts
     }
-}
-
-/// Copies a column range into a block and clears the rest of it.
-#[inline(always)]
-fn load(values: &[f32], block: &mut Block) {
-    block[..values.len()].copy_from_slice(values);
-    block[values.len()..].fill(0.0);
-}
-
-/// Splits every row of a row-major `[rows, columns]` array at the tasks' ends: `[task][row]`.
-pub(super) fn split_rows<'a>(
-    values: &'a mut [f32],
-    columns: usize,
-    ends: impl Iterator<Item = usize> + Clone,
-) -> Vec<Vec<&'a mut [f32]>> {
-    let mut tasks: Vec<Vec<&mut [f32]>> = ends.clone().map(|_| Vec::new()).collect();
-    if columns == 0 {
-        return tasks;
-    }
-    for mut row in values.chunks_exact_mut(columns) {
-        let mut start = 0;
-        for (task, end) in tasks.iter_mut().zip(ends.clone()) {
-            let (mine, rest) = row.split_at_mut(end - start);
-            task.push(mine);
-            (row, start) = (rest, end);
-        }
-    }
-    tasks
 }
 
 struct Forward<'a, 'b> {
@@ -244,6 +206,7 @@ pub fn forward(inputs: Inputs) -> Vec<f32> {
 
 struct Backward<'a, 'b> {
     cell: &'a Cell<'a>,
+    transposed: &'a [Packed],
     items: Range<usize>,
     /// `[outputs, columns]`
     gradient: &'a [f32],
@@ -279,9 +242,12 @@ impl WithSimd for Backward<'_, '_> {
         for from in (start..end).step_by(C) {
             let to = (from + C).min(end);
             cell.forward(simd, (from, to), &firsts, self.items.start, &mut work);
-            for (o, slope) in slopes[count].iter_mut().enumerate() {
-                load(&self.gradient[o * cell.inputs.columns..][from..to], slope);
-            }
+            load(
+                self.gradient,
+                cell.inputs.columns,
+                from..to,
+                &mut slopes[count],
+            );
             add_sums(simd, &slopes[count], &mut constants);
             for (o, slope) in slopes[count].iter_mut().enumerate() {
                 let (range, tanh) = (shape.ranges[o], &work[count][o]);
@@ -311,7 +277,7 @@ impl WithSimd for Backward<'_, '_> {
                     add_sums(simd, slope, &mut biases[k]);
                 }
                 let below = &mut before[k][..];
-                let transposed = &cell.transposed[k];
+                let transposed = &self.transposed[k];
                 affine(simd, transposed, Start::Zero, slope, below, false);
                 if k > 0 {
                     mask(simd, below, &work[k]);
@@ -369,6 +335,7 @@ pub fn backward(inputs: Inputs, gradient: &[f32], by_inputs: bool) -> InputGradi
     let cell = Cell::new(inputs);
     let tasks = cell.tasks();
     let d = cell.columns_per_item();
+    let transposed = cell.transposed();
     let varying = split_rows(
         &mut gradients.varying,
         inputs.columns,
@@ -386,6 +353,7 @@ pub fn backward(inputs: Inputs, gradient: &[f32], by_inputs: bool) -> InputGradi
         .map(|((items, varying), shared)| {
             pulp::Arch::new().dispatch(Backward {
                 cell: &cell,
+                transposed: &transposed,
                 items,
                 gradient,
                 varying,
