@@ -18,6 +18,7 @@ pub type Ends = Arc<[(usize, usize)]>;
 #[backend_extension(Flex: cfg(feature = "cpu"))]
 pub(super) trait FeatureOps: Backend {
     #[allow(clippy::too_many_arguments)]
+    #[cfg_attr(not(feature = "cpu"), allow(unused_variables))]
     fn node_features(
         x: FloatTensor<Self>,
         x_last: FloatTensor<Self>,
@@ -32,6 +33,7 @@ pub(super) trait FeatureOps: Backend {
         common: Common,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
+    #[cfg_attr(not(feature = "cpu"), allow(unused_variables))]
     fn edge_features(
         d: FloatTensor<Self>,
         d_last: FloatTensor<Self>,
