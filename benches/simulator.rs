@@ -7,7 +7,7 @@ use starling::network::Network;
 use starling::problem::{ProblemSpec, Role};
 use starling::rule::features::{EDGE_FEATURES, NODE_FEATURES};
 use starling::rule::mlp::{Linear, Mlp};
-use starling::rule::shared::{EDGE_OUTPUTS, NODE_OUTPUTS, Ranges};
+use starling::rule::shared::{EDGE_OUTPUTS, NODE_OUTPUTS};
 use starling::rule::{AlgorithmSpec, Constants, Shared, Structure, parse_ron, spec};
 
 /// A network with small weights: its speed is that of any other.
@@ -32,12 +32,11 @@ fn network(inputs: usize, outputs: usize) -> Mlp {
 
 fn learned(refresh: u32) -> Structure {
     Structure::Shared(Shared {
-        constants: Constants::default(),
-        ranges: Ranges::default(),
         node: Some(network(NODE_FEATURES, NODE_OUTPUTS)),
         edge: Some(network(EDGE_FEATURES, EDGE_OUTPUTS)),
         clock_cap: 100,
         refresh,
+        ..Shared::constant(Constants::default())
     })
 }
 

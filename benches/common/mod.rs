@@ -47,7 +47,7 @@ pub fn chunks(graph: &Graph, dimension: usize, problems: usize) -> Vec<Batch> {
         })
         .collect();
     sampled
-        .chunks(chunk_size(graph.agents(), dimension))
+        .chunks(chunk_size(graph.agents(), dimension, sampled.len()))
         .map(|part| Batch::new(graph, part, &place()).expect("a batch"))
         .collect()
 }

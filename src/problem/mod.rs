@@ -176,6 +176,13 @@ impl Problem {
     pub fn smoothness(&self, agent: usize) -> f64 {
         self.smoothness[agent]
     }
+    /// Trace of the matrix whose largest eigenvalue is `L_i`: the sum of squares of the agent's features, times the loss's
+    /// largest curvature, over its rows.
+    pub fn trace(&self, agent: usize) -> f64 {
+        let shard = &self.shards[agent];
+        let bound = with_loss!(self.loss, L => L::CURVATURE_BOUND);
+        bound * dot(&shard.features, &shard.features) / shard.targets.len() as f64
+    }
     /// `L = max_i L_i`; 1 where all features are zero, so that steps in units of `1/L` stay finite.
     pub fn smoothness_max(&self) -> f64 {
         let largest = self.smoothness.iter().copied().fold(0.0, f64::max);

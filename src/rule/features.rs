@@ -6,6 +6,10 @@
 //! Every feature is unchanged when the objective or the variables are multiplied by a positive constant or when all signs
 //! flip, so the coefficients are too. `soft(t) = t/(1 + |t|)`.
 //!
+//! So that one rule can tell hard problems from easy ones, an agent also sees how fast `σ_u` has been falling, lately and since
+//! the start, how far the spectrum of its data is from flat (`ln(L_i d / tr_i)`, `tr_i` the trace of its curvature), and the
+//! sum of its weights `w_ij`; an edge sees the means of both ends' features, numbers that travel with `z`.
+//!
 //! The training half computes the same numbers in tensor operations (`train::shared`); a test compares the two.
 
 use super::math;
@@ -19,10 +23,19 @@ pub type Lanes = [f32; LANES];
 pub const NODE_VARYING: usize = 10;
 /// Edge features that differ between coordinates; the others are equal for all coordinates of an edge.
 pub const EDGE_VARYING: usize = 7;
+/// Node features that are equal for all coordinates of an agent: six of its rows, two of its memory, two of its data and
+/// place, clock and mixing hardness.
+pub const NODE_SHARED: usize = 12;
+/// Those of them that a neighbour does not know by itself.
+pub const NODE_SENT: usize = NODE_SHARED - 2;
+/// Edge features that are equal for all coordinates of an edge: two of its rows, and the means of its ends' [`NODE_SHARED`].
+pub const EDGE_SHARED: usize = 2 + NODE_SHARED;
 /// Number of node features.
-pub const NODE_FEATURES: usize = 18;
+pub const NODE_FEATURES: usize = NODE_VARYING + NODE_SHARED;
 /// Number of edge features.
-pub const EDGE_FEATURES: usize = 11;
+pub const EDGE_FEATURES: usize = EDGE_VARYING + EDGE_SHARED;
+/// Weight of the newest contraction in the running mean of them.
+pub const RATE_WEIGHT: f64 = 0.1;
 /// Keeps the logarithms of relative magnitudes finite.
 pub const LOG_FLOOR: f32 = 1e-4;
 /// Keeps every quotient of root mean squares finite.
@@ -35,8 +48,61 @@ pub struct NodeContext {
     pub inverse_u: f64,
     /// `1/σ_a`
     pub inverse_a: f64,
-    /// Features 10 to 17.
-    pub shared: [f32; 8],
+    /// The features from 10 on.
+    pub shared: [f32; NODE_SHARED],
+}
+
+/// What is equal for all agents at a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Common {
+    /// The step `k`, from 0.
+    pub step: u64,
+    /// [`clock`]
+    pub clock: f32,
+    /// [`mixing_hardness`]
+    pub hardness: f32,
+    /// Whether the conditioning features are seen; 0 otherwise.
+    pub conditioning: bool,
+}
+
+/// What an agent knows of its data and its place before the first step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Conditioning {
+    /// `ln(L_i d / tr_i)/4`, at least 0; `tr_i` is the trace of the matrix whose largest eigenvalue is `L_i`.
+    pub spread: f32,
+    /// `Σ_j w_ij`
+    pub weight: f32,
+}
+
+impl Conditioning {
+    /// `smoothness`: `L_i`, `trace`: `tr_i`, `weight`: `Σ_j w_ij`.
+    pub fn new(smoothness: f64, trace: f64, dimension: usize, weight: f64) -> Self {
+        let spread = if trace > 0.0 {
+            (smoothness * dimension as f64 / trace).max(1.0).ln() / 4.0
+        } else {
+            0.0
+        };
+        Self {
+            spread: spread as f32,
+            weight: weight as f32,
+        }
+    }
+}
+
+/// What an agent remembers of the evaluations before, for the features that compare with them; zero at the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NodeMemory {
+    /// `σ_u` of the last evaluation.
+    pub last_u: f64,
+    /// `σ_u` of the first.
+    pub first_u: f64,
+    /// Running mean of `ln(σ_u/σ_u⁻)`, each clipped to ±1.
+    pub rate: f64,
+}
+
+/// `r √5 / √(|r| + 1e-3)`: rates spread out, slow ones most.
+fn rooted(rate: f64) -> f32 {
+    (rate * 5.0_f64.sqrt() / (rate.abs() + 1e-3).sqrt()) as f32
 }
 
 /// Sums over an agent's coordinates from which its [`NodeContext`] is made.
@@ -72,37 +138,71 @@ fn log_ratio(p: f64, q: f64, limit: f64) -> f32 {
 }
 
 impl NodeContext {
-    /// `dimension`: `d`; `last_u`: `σ_u` of the step before (0 at the first step).
+    /// `dimension`: `d`; returns the memory for the next evaluation too.
     pub fn new(
         sums: &NodeSums,
         dimension: usize,
-        last_u: f64,
-        clock: f32,
-        hardness: f32,
-    ) -> (Self, f64) {
+        memory: NodeMemory,
+        conditioning: Conditioning,
+        common: Common,
+    ) -> (Self, NodeMemory) {
         let rms = |s: f64| (s / dimension as f64).sqrt();
         let (u, a, b, c) = (rms(sums.uu), rms(sums.aa), rms(sums.bb), rms(sums.cc));
         let mean = |s: f64| s / dimension as f64;
         let cosine = |inner: f64, p: f64, q: f64| (mean(inner) / (p * q + TINY)) as f32;
+        let next = memory.after(u);
+        let mut shared = [
+            cosine(sums.ab, a, b),
+            cosine(sums.ab, a, a),
+            cosine(sums.ua, u, a),
+            log_ratio(a, u, 6.0),
+            log_ratio(c, u, 6.0),
+            if memory.last_u > 0.0 {
+                log_ratio(u, memory.last_u, 3.0)
+            } else {
+                0.0
+            },
+            rooted(next.rate),
+            rooted(next.mean_rate(u, common.step)),
+            conditioning.spread,
+            conditioning.weight,
+            common.clock,
+            common.hardness,
+        ];
+        if !common.conditioning {
+            shared[6..NODE_SENT].fill(0.0);
+        }
         let context = Self {
             inverse_u: 1.0 / (u + TINY),
             inverse_a: 1.0 / (a + TINY),
-            shared: [
-                cosine(sums.ab, a, b),
-                cosine(sums.ab, a, a),
-                cosine(sums.ua, u, a),
-                log_ratio(a, u, 6.0),
-                log_ratio(c, u, 6.0),
-                if last_u > 0.0 {
-                    log_ratio(u, last_u, 3.0)
-                } else {
-                    0.0
-                },
-                clock,
-                hardness,
-            ],
+            shared,
         };
-        (context, u)
+        (context, next)
+    }
+}
+
+impl NodeMemory {
+    /// The memory after an evaluation that found `σ_u = u`.
+    fn after(self, u: f64) -> Self {
+        if self.first_u <= 0.0 {
+            return Self {
+                last_u: u,
+                first_u: u,
+                rate: 0.0,
+            };
+        }
+        let now = ((u + TINY) / (self.last_u + TINY)).ln().clamp(-1.0, 1.0);
+        Self {
+            last_u: u,
+            rate: self.rate + RATE_WEIGHT * (now - self.rate),
+            ..self
+        }
+    }
+
+    /// `ln(σ_u/σ_u⁰)/k`, clipped to ±1; 0 at the first step.
+    fn mean_rate(self, u: f64, step: u64) -> f64 {
+        let total = ((u + TINY) / (self.first_u + TINY)).ln();
+        (total / step.max(1) as f64).clamp(-1.0, 1.0)
     }
 }
 
@@ -175,27 +275,35 @@ pub struct EdgeContext {
     pub inverse_last: f64,
     /// `1/σ_F`
     pub inverse_f: f64,
-    /// Features 7 to 10.
-    pub shared: [f32; 4],
+    /// The features from 7 on.
+    pub shared: [f32; EDGE_SHARED],
 }
 
 impl EdgeContext {
-    /// `d`, `last`, `f`: root mean squares of `D`, `D⁻` and `F/L_e` over coordinates.
-    pub fn new(d: f64, last: f64, f: f64, clock: f32, hardness: f32) -> Self {
+    /// `d`, `last`, `f`: root mean squares of `D`, `D⁻` and `F/L_e` over coordinates; `ends`: the ends' shared features.
+    pub fn new(
+        d: f64,
+        last: f64,
+        f: f64,
+        ends: [&[f32; NODE_SHARED]; 2],
+        conditioning: bool,
+    ) -> Self {
+        let mut shared = [0.0; EDGE_SHARED];
+        if last > 0.0 {
+            shared[0] = log_ratio(d, last, 3.0);
+        }
+        if f > 0.0 {
+            shared[1] = log_ratio(f, d, 6.0);
+        }
+        let known = if conditioning { 0 } else { NODE_SENT };
+        for k in known..NODE_SHARED {
+            shared[2 + k] = 0.5 * (ends[0][k] + ends[1][k]);
+        }
         Self {
             inverse_d: 1.0 / (d + TINY),
             inverse_last: 1.0 / (last + TINY),
             inverse_f: 1.0 / (f + TINY),
-            shared: [
-                if last > 0.0 {
-                    log_ratio(d, last, 3.0)
-                } else {
-                    0.0
-                },
-                if f > 0.0 { log_ratio(f, d, 6.0) } else { 0.0 },
-                clock,
-                hardness,
-            ],
+            shared,
         }
     }
 }
@@ -253,16 +361,16 @@ impl<F: Copy + Into<f64>> NodeRows<'_, F> {
     }
 
     /// Hands the features of every block of coordinates to `each(start, used, block)`, after the agent's context to `begin`;
-    /// returns `σ_u`. `last_u`: the `σ_u` before, 0 at the first step.
+    /// returns the memory for the next evaluation.
     #[inline(always)]
     pub fn features<W>(
         &self,
         r: &Regularizer,
-        last_u: f64,
-        (clock, hardness): (f32, f32),
+        (memory, conditioning): (NodeMemory, Conditioning),
+        common: Common,
         begin: impl FnOnce(&NodeContext) -> W,
         mut each: impl FnMut(&mut W, usize, usize, &NodeBlock),
-    ) -> f64 {
+    ) -> NodeMemory {
         // Rows of one length: the loops below need no further checks.
         let d = self.x[0].len();
         let rows = Self {
@@ -281,7 +389,7 @@ impl<F: Copy + Into<f64>> NodeRows<'_, F> {
             sums.ab += a * b;
             sums.ua += u * a;
         }
-        let (context, sigma) = NodeContext::new(&sums, d, last_u, clock, hardness);
+        let (context, next) = NodeContext::new(&sums, d, memory, conditioning, common);
         let mut state = begin(&context);
         let zero = [0.0; LANES];
         for start in (0..d).step_by(LANES) {
@@ -309,7 +417,7 @@ impl<F: Copy + Into<f64>> NodeRows<'_, F> {
             }
             each(&mut state, start, used, &block);
         }
-        sigma
+        next
     }
 }
 
@@ -327,11 +435,12 @@ pub struct EdgeRows<'a, F> {
 }
 
 impl<F: Copy + Into<f64>> EdgeRows<'_, F> {
-    /// As [`NodeRows::features`].
+    /// As [`NodeRows::features`]; `shared`: the ends' shared features.
     #[inline(always)]
     pub fn features<W>(
         &self,
-        (clock, hardness): (f32, f32),
+        shared: [&[f32; NODE_SHARED]; 2],
+        conditioning: bool,
         begin: impl FnOnce(&EdgeContext) -> W,
         mut each: impl FnMut(&mut W, usize, usize, &EdgeBlock),
     ) {
@@ -352,7 +461,7 @@ impl<F: Copy + Into<f64>> EdgeRows<'_, F> {
             sums[2] += flow * flow;
         }
         let [now, last, flow] = sums.map(|s| (s / d as f64).sqrt());
-        let context = EdgeContext::new(now, last, flow, clock, hardness);
+        let context = EdgeContext::new(now, last, flow, shared, conditioning);
         let mut state = begin(&context);
         let zero = [0.0; LANES];
         for start in (0..d).step_by(LANES) {

@@ -7,23 +7,28 @@
 //! ```
 //!
 //! `g_i = ∇f_i(x_i)`; `Δ` is the difference to the previous step; `w_ij` are Metropolis weights divided by
-//! `λ_max(I − W)`; `L_e = (L_i + L_j)/2`. All coefficients are per coordinate: learned constant plus
+//! `λ_max(I − W)`; `L_e = 2 L_i L_j/(L_i + L_j)`, so that `L_e/L_i ≤ 2` however different the agents are. All coefficients are per coordinate: learned constant plus
 //! `range · tanh(network)`. One exchange per step: the edge network sees only even features of `z_i − z_j`, so both ends
 //! compute the same `S_ij = S_ji`, `C_ij = C_ji`, `θ_ij = θ_ji` by themselves.
 //!
 //! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes, `z_i = z_j`, and
 //! `−(g_i + y_i) ∈ ∂r(x_i)`; `Σ_i y_i = 0` holds for ever because flows are antisymmetric, and summing gives optimality.
 //! So the networks run in f32 while iterates, gradients and flows stay f64, and may be asked only every `refresh` steps.
+//!
+//! **Guarded.** A limit that is exact is of no use to a run that never gets there. An agent whose residual grows to `guard` times
+//! its lowest trusts its networks less: all its coefficients, and those of its edges, move towards [`SAFE`], a method that
+//! converges by itself, and its neighbours follow. (In training there is no guard: a rule is not to lean on it.)
 
 use super::features::{
-    EDGE_FEATURES, EDGE_VARYING, EdgeRows, LANES, NODE_FEATURES, NODE_VARYING, NodeRows, clock,
-    edge_features, mixing_hardness, node_features,
+    Common, Conditioning, EDGE_FEATURES, EDGE_VARYING, EdgeRows, LANES, NODE_FEATURES, NODE_SENT,
+    NODE_SHARED, NODE_VARYING, NodeMemory, NodeRows, clock, edge_features, mixing_hardness,
+    node_features,
 };
 use super::math;
 use super::mlp::Mlp;
 use super::perceptron::{Perceptron, Work};
 use crate::algorithm::Algorithm;
-use crate::field::Field;
+use crate::field::{Field, dot};
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
 use crate::network::{Network, add_flows};
 use crate::problem::{Problem, Regularizer};
@@ -107,6 +112,23 @@ impl Default for Ranges {
 
 /// `|θ|` stays below this whatever constant and network say, so that the edge memory fades.
 pub const MEMORY_BOUND: f64 = 0.95;
+/// `|β|` stays below this, so that momentum fades.
+pub const MOMENTUM_BOUND: f64 = 0.98;
+
+/// Where the guard leads: Exact Diffusion for `r = 0` and equal `L_i`.
+pub const SAFE: Constants = Constants {
+    primal: 1.0,
+    momentum: 0.0,
+    gradient_difference: 0.0,
+    extrapolation: 0.0,
+    dual: 0.5,
+    mixing: 0.5,
+    memory: 0.0,
+};
+/// What an agent's trust is multiplied by at every evaluation that finds its residual grown.
+const DISTRUST: f64 = 0.8;
+/// How fast the residual's envelope may fall, per evaluation: a residual that is zero by chance is no low to grow from.
+const ENVELOPE: f64 = 0.9;
 
 /// A frozen `shared` rule; without networks it is the method `Constants`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,10 +151,23 @@ pub struct Shared {
     /// Steps between two evaluations of the networks.
     #[serde(default = "one")]
     pub refresh: u32,
+    /// Whether the networks see the conditioning features (see [`super::features`]).
+    #[serde(default = "yes")]
+    pub conditioning: bool,
+    /// Growth of an agent's residual over its lowest at which it begins to distrust its networks; 0: never.
+    #[serde(default = "guard")]
+    pub guard: f64,
+}
+
+fn guard() -> f64 {
+    100.0
 }
 
 fn one() -> u32 {
     1
+}
+fn yes() -> bool {
+    true
 }
 
 impl Shared {
@@ -145,6 +180,8 @@ impl Shared {
             edge: None,
             clock_cap: 0,
             refresh: 1,
+            conditioning: true,
+            guard: guard(),
         }
     }
 
@@ -204,6 +241,15 @@ impl Shared {
         if self.refresh == 0 {
             return Err("refresh is 0, expected at least 1".into());
         }
+        if !(self.guard == 0.0 || self.guard.is_finite() && self.guard > 1.0) {
+            return Err(format!(
+                "guard is {}, expected a finite number above 1, or 0 for none",
+                self.guard
+            ));
+        }
+        if self.edge.is_some() && self.node.is_none() {
+            return Err("an edge network without a node network, expected both".into());
+        }
         if let Some(node) = &self.node {
             node.check("node", NODE_FEATURES, NODE_OUTPUTS)?;
         }
@@ -239,6 +285,11 @@ pub fn normalized_weights(graph: &Graph) -> Result<(Vec<f64>, f64), GraphError> 
         (1.0 - spectrum.lambda_2) / largest
     };
     Ok((weights, gap))
+}
+
+/// `L_e = 2 L_i L_j/(L_i + L_j)`, the scale of an edge's flow.
+pub fn edge_smoothness(i: f64, j: f64) -> f64 {
+    2.0 * i * j / (i + j)
 }
 
 /// `shared` on one graph.
@@ -301,7 +352,11 @@ pub struct State {
     difference_last: Field,
     flow: Field,
     mixed: Field,
-    last_u: Vec<f64>,
+    memory: Vec<NodeMemory>,
+    conditioning: Vec<Conditioning>,
+    guards: Vec<Guard>,
+    /// Every agent's shared features, as its neighbours know them.
+    shared: Vec<[f32; NODE_SHARED]>,
     /// `P L_i, β, δ, γ` of every agent's coordinates, `[4, d]` each; empty without a network.
     node_coefficients: Vec<Vec<f32>>,
     /// `S, C, θ` of every edge's coordinates, `[3, d]` each; empty without a network.
@@ -310,16 +365,59 @@ pub struct State {
     smoothness_edge: Vec<f64>,
 }
 
+/// How far an agent trusts its networks.
+#[derive(Clone, Copy, Debug)]
+struct Guard {
+    /// From 1 (wholly) to 0 (not at all); what neighbours know of it is that of the last evaluation.
+    trust: f64,
+    /// `max(σ_u, ENVELOPE · envelope⁻)`, begun at the gradient's root mean square.
+    envelope: f64,
+    /// The lowest envelope so far.
+    lowest: f64,
+}
+
+impl Guard {
+    const NEW: Self = Self {
+        trust: 1.0,
+        envelope: 0.0,
+        lowest: f64::MAX,
+    };
+
+    /// After an evaluation that found `σ_u = u`.
+    fn watch(&mut self, u: f64, growth: f64) {
+        self.envelope = u.max(ENVELOPE * self.envelope);
+        if growth > 0.0 && u > growth * self.lowest {
+            self.trust *= DISTRUST;
+        }
+        self.lowest = self.lowest.min(self.envelope);
+    }
+}
+
+/// `safe + trust · (v − safe)` for every coefficient, `[outputs, d]`.
+fn distrust(coefficients: &mut [f32], safe: &[f64], trust: f64) {
+    if trust < 1.0 {
+        let d = coefficients.len() / safe.len();
+        for (row, safe) in coefficients.chunks_exact_mut(d).zip(safe) {
+            for v in row {
+                *v = (safe + trust * (f64::from(*v) - safe)) as f32;
+            }
+        }
+    }
+}
+
 /// The node phase of one agent, compiled once per instruction set. (A closure would do only if it moved its captures:
 /// pulp inlines `FnOnce`, and a closure that reborrows goes through a shim that is compiled for the baseline.)
 struct NodeTask<'a> {
     rule: &'a SharedRule,
     rows: NodeRows<'a, f64>,
-    clock: f32,
+    common: Common,
+    conditioning: Conditioning,
     r: &'a Regularizer,
     /// `[4, d]`
     coefficients: &'a mut [f32],
-    last_u: &'a mut f64,
+    memory: &'a mut NodeMemory,
+    guard: &'a mut Guard,
+    shared: &'a mut [f32; NODE_SHARED],
     z: &'a mut [f64],
     refresh: bool,
 }
@@ -333,11 +431,15 @@ impl pulp::WithSimd for NodeTask<'_> {
         };
         let out = self.coefficients;
         if self.refresh {
-            *self.last_u = self.rows.features(
+            let shared = self.shared;
+            *self.memory = self.rows.features(
                 self.r,
-                *self.last_u,
-                (self.clock, self.rule.hardness),
-                |context| Evaluation::new(network, &context.shared),
+                (*self.memory, self.conditioning),
+                self.common,
+                |context| {
+                    *shared = context.shared;
+                    Evaluation::new(network, &context.shared)
+                },
                 |evaluation, start, used, block| {
                     if let Some(v) = evaluation.work[0].first_chunk_mut() {
                         node_features(block, v);
@@ -345,8 +447,20 @@ impl pulp::WithSimd for NodeTask<'_> {
                     evaluation.store(simd, start, used, out);
                 },
             );
-            let primal = &mut out[..self.z.len()];
+            self.guard.watch(self.memory.last_u, self.rule.rule.guard);
+            let safe = [
+                SAFE.primal.ln(),
+                SAFE.momentum,
+                SAFE.gradient_difference,
+                SAFE.extrapolation,
+            ];
+            distrust(out, &safe, self.guard.trust);
+            let (primal, rest) = out.split_at_mut(self.z.len());
+            let bound = MOMENTUM_BOUND as f32;
             primal.iter_mut().for_each(|v| *v = math::exp(*v));
+            rest[..self.z.len()]
+                .iter_mut()
+                .for_each(|v| *v = v.clamp(-bound, bound));
         }
         node_update(self.rows, self.r, out, self.z);
     }
@@ -357,9 +471,12 @@ struct EdgeTask<'a> {
     rule: &'a SharedRule,
     d: [&'a [f64]; 2],
     ends: [&'a [f64]; 2],
+    /// Both ends' shared features.
+    shared: [&'a [f32; NODE_SHARED]; 2],
+    /// The smaller of both ends' trusts.
+    trust: f64,
     smoothness: f64,
     weight: f64,
-    clock: f32,
     /// `[3, d]`
     coefficients: &'a mut [f32],
     flow: &'a mut [f64],
@@ -383,7 +500,8 @@ impl pulp::WithSimd for EdgeTask<'_> {
                 smoothness: self.smoothness,
             };
             rows.features(
-                (self.clock, self.rule.hardness),
+                self.shared,
+                self.rule.rule.conditioning,
                 |context| Evaluation::new(network, &context.shared),
                 |evaluation, start, used, block| {
                     if let Some(v) = evaluation.work[0].first_chunk_mut() {
@@ -392,6 +510,8 @@ impl pulp::WithSimd for EdgeTask<'_> {
                     evaluation.store(simd, start, used, out);
                 },
             );
+            let safe = [SAFE.dual.ln(), SAFE.mixing, SAFE.memory];
+            distrust(out, &safe, self.trust);
             let (dual, rest) = out.split_at_mut(self.flow.len());
             let (mixing, memory) = rest.split_at_mut(self.flow.len());
             let bound = MEMORY_BOUND as f32;
@@ -537,12 +657,21 @@ impl Algorithm for SharedRule {
             difference_last: edge(),
             flow: edge(),
             mixed: edge(),
-            last_u: vec![0.0; n],
+            memory: vec![NodeMemory::default(); n],
+            conditioning: (0..n)
+                .map(|i| {
+                    let mine = network.graph().neighbors(i).iter();
+                    let weight = mine.map(|neighbor| self.weights[neighbor.edge]).sum();
+                    Conditioning::new(smoothness[i], problem.trace(i), d, weight)
+                })
+                .collect(),
+            guards: vec![Guard::NEW; n],
+            shared: vec![[0.0; NODE_SHARED]; n],
             node_coefficients: held(&self.node, n, NODE_OUTPUTS * d),
             edge_coefficients: held(&self.edge, edges.len(), EDGE_OUTPUTS * d),
             smoothness_edge: edges
                 .iter()
-                .map(|&(i, j)| 0.5 * (smoothness[i] + smoothness[j]))
+                .map(|&(i, j)| edge_smoothness(smoothness[i], smoothness[j]))
                 .collect(),
             smoothness,
         }
@@ -551,7 +680,12 @@ impl Algorithm for SharedRule {
     fn step(&self, s: &mut State, problem: &Problem, network: &mut Network) {
         let d = problem.dimension();
         let r = problem.regularizer();
-        let clock = clock(s.k, self.rule.clock_cap.max(1));
+        let common = Common {
+            step: s.k,
+            clock: clock(s.k, self.rule.clock_cap.max(1)),
+            hardness: self.hardness,
+            conditioning: self.rule.conditioning,
+        };
         let arch = pulp::Arch::new();
         let refresh = s.k.is_multiple_of(u64::from(self.rule.refresh));
 
@@ -559,6 +693,10 @@ impl Algorithm for SharedRule {
         problem.gradients(&s.x, &mut s.g);
         if s.k == 0 {
             s.g_last.copy_from(&s.g);
+            for (i, guard) in s.guards.iter_mut().enumerate() {
+                let g = s.g.row(i);
+                guard.envelope = (dot(g, g) / d as f64).sqrt();
+            }
         }
 
         // z_i, every agent by itself.
@@ -566,7 +704,13 @@ impl Algorithm for SharedRule {
             &s.x, &s.x_last, &s.x_older, &s.y, &s.y_last, &s.g, &s.g_last,
         );
         let smoothness = &s.smoothness;
-        let node = |i: usize, z: &mut [f64], coefficients: &mut [f32], last_u: &mut f64| {
+        let conditioning = &s.conditioning;
+        let node = |i: usize,
+                    z: &mut [f64],
+                    coefficients: &mut [f32],
+                    memory: &mut NodeMemory,
+                    guard: &mut Guard,
+                    shared: &mut [f32; NODE_SHARED]| {
             let rows = NodeRows {
                 x: [x.row(i), x_last.row(i), x_older.row(i)],
                 y: [y.row(i), y_last.row(i)],
@@ -576,10 +720,13 @@ impl Algorithm for SharedRule {
             arch.dispatch(NodeTask {
                 rule: self,
                 rows,
-                clock,
+                common,
+                conditioning: conditioning[i],
                 r,
                 coefficients,
-                last_u,
+                memory,
+                guard,
+                shared,
                 z,
                 refresh,
             });
@@ -587,17 +734,26 @@ impl Algorithm for SharedRule {
         s.z.values_mut()
             .par_chunks_exact_mut(d)
             .zip(s.node_coefficients.par_iter_mut())
-            .zip(s.last_u.par_iter_mut())
+            .zip(s.memory.par_iter_mut())
+            .zip(s.guards.par_iter_mut())
+            .zip(s.shared.par_iter_mut())
             .with_min_len(min_rows(d, refresh && self.node.is_some()))
             .enumerate()
-            .for_each(|(i, ((z, coefficients), last_u))| node(i, z, coefficients, last_u));
+            .for_each(|(i, ((((z, coefficients), memory), guard), shared))| {
+                node(i, z, coefficients, memory, guard, shared);
+            });
 
         // One exchange.
         std::mem::swap(&mut s.difference, &mut s.difference_last);
         network.differences(&s.z, &mut s.difference);
+        if refresh && self.edge.is_some() {
+            // With z travel the features that a neighbour does not know, and the trust.
+            network.exchange_scalars(1 + if self.rule.conditioning { NODE_SENT } else { 0 });
+        }
 
         // Flows, every edge by itself.
         let (z, difference, last) = (&s.z, &s.difference, &s.difference_last);
+        let (shared, guards) = (&s.shared, &s.guards);
         let graph = network.graph();
         s.flow
             .values_mut()
@@ -612,15 +768,25 @@ impl Algorithm for SharedRule {
                     rule: self,
                     d: [difference.row(e), last.row(e)],
                     ends: [z.row(i), z.row(j)],
+                    shared: [&shared[i], &shared[j]],
+                    trust: guards[i].trust.min(guards[j].trust),
                     smoothness: s.smoothness_edge[e],
                     weight: self.weights[e],
-                    clock,
                     coefficients,
                     flow,
                     mixed,
                     refresh,
                 });
             });
+
+        // An agent trusts its networks no more than its neighbours theirs.
+        if refresh {
+            let known: Vec<f64> = s.guards.iter().map(|guard| guard.trust).collect();
+            for (i, guard) in s.guards.iter_mut().enumerate() {
+                let theirs = graph.neighbors(i).iter().map(|other| known[other.agent]);
+                guard.trust = theirs.fold(guard.trust, f64::min);
+            }
+        }
 
         // y⁺ = y + ΣF, x⁺ = z − ΣCw(z_i − z_j)
         s.y_last.copy_from(&s.y);

@@ -9,7 +9,8 @@
 
 use crate::graph::{Graph, GraphError};
 use crate::problem::{Loss, Optimum, Problem, Regularizer};
-use crate::rule::shared::normalized_weights;
+use crate::rule::features::Conditioning;
+use crate::rule::shared::{self, normalized_weights};
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub struct Batch {
     row_weight: Tensor<3>,
     /// `L_i`, `[n·B, 1]`.
     pub smoothness: Tensor<2>,
+    /// Spread and weight of [`Conditioning`], `[n·B, 2]`.
+    pub conditioning: Tensor<2>,
     /// `w_e L_e`, `[E·B, 1]`.
     pub edge_scale: Tensor<2>,
     /// `L_e`, `[E·B, 1]`.
@@ -118,7 +121,11 @@ impl Batch {
             .unwrap_or(1);
         let (mut features, mut targets, mut weight) = (Vec::new(), Vec::new(), Vec::new());
         let (mut smoothness, mut margin) = (Vec::new(), Vec::new());
+        let (weights, spectral_gap) = normalized_weights(graph)?;
+        let mut conditioning = Vec::new();
         for i in 0..n {
+            let mine = graph.neighbors(i).iter();
+            let weight_sum: f64 = mine.map(|neighbor| weights[neighbor.edge]).sum();
             for (problem, optimum) in problems {
                 let shard = &problem.shards()[i];
                 let rows = shard.targets.len();
@@ -137,10 +144,12 @@ impl Batch {
                 );
                 margin.resize(margin.len() + m - rows, 0.0);
                 let l = problem.smoothness(i);
-                smoothness.push(if l > 0.0 { l } else { problem.smoothness_max() });
+                let l = if l > 0.0 { l } else { problem.smoothness_max() };
+                smoothness.push(l);
+                let known = Conditioning::new(l, problem.trace(i), d, weight_sum);
+                conditioning.extend([known.spread, known.weight].map(f64::from));
             }
         }
-        let (weights, spectral_gap) = normalized_weights(graph)?;
         let e = graph.edges().len();
         let (mut src, mut dst) = (Vec::new(), Vec::new());
         let (mut edge_weight, mut edge_smoothness) = (Vec::new(), Vec::new());
@@ -149,7 +158,8 @@ impl Batch {
                 src.push((i * b + k) as i32);
                 dst.push((j * b + k) as i32);
                 edge_weight.push(weights[edge]);
-                edge_smoothness.push(0.5 * (smoothness[i * b + k] + smoothness[j * b + k]));
+                let ends = (smoothness[i * b + k], smoothness[j * b + k]);
+                edge_smoothness.push(shared::edge_smoothness(ends.0, ends.1));
             }
         }
         let edge_scale = edge_weight
@@ -184,6 +194,7 @@ impl Batch {
             targets: place.tensor(targets, [n * b, m, 1]),
             row_weight: place.tensor(weight, [n * b, m, 1]),
             smoothness: place.tensor(smoothness, [n * b, 1]),
+            conditioning: place.tensor(conditioning, [n * b, 2]),
             edge_scale: place.tensor(edge_scale, [e * b, 1]),
             edge_smoothness: place.tensor(edge_smoothness, [e * b, 1]),
             edge_weight: place.tensor(edge_weight, [e * b, 1]),

@@ -4,7 +4,7 @@
 //! checkpoints/NAME/
 //!   recipe.ron        what is trained on what
 //!   progress.ron      the position, and which burnpack files belong to it; written last, atomically
-//!   rule-N.bpk  first-N.bpk  second-N.bpk     parameters and Adam's two moments after batch N
+//!   rule-N.bpk  first-N.bpk  second-N.bpk  average-N.bpk     parameters, Adam's two moments, averaged parameters after batch N
 //!   best.ron          the best rule so far, frozen
 //!   tensorboard/      event files
 //! ```
@@ -43,23 +43,28 @@ pub struct Position {
     pub device: String,
 }
 
+/// Version of the checkpoint's layout.
+const FORMAT: u32 = 2;
+
 /// The content of `progress.ron`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct ProgressFile {
     format: u32,
     recipe_hash: String,
     position: Position,
-    /// SHA-256 of the three burnpack files.
-    sha256: [String; 3],
+    /// SHA-256 of the burnpack files.
+    sha256: [String; KINDS.len()],
 }
 
-/// Adam's moments, in visiting order of the parameters.
+/// Adam's moments and the running mean of the parameters, in visiting order of the parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     /// Exponential mean of gradients.
     pub first: Vec<f64>,
     /// Exponential mean of squared gradients.
     pub second: Vec<f64>,
+    /// Exponential mean of the parameters: what is validated and exported.
+    pub average: Vec<f64>,
 }
 
 /// A folder of checkpoints.
@@ -80,7 +85,7 @@ pub fn recipe_hash(recipe: &Recipe) -> String {
     sha256(ron::to_string(recipe).unwrap_or_default().as_bytes())
 }
 
-const KINDS: [&str; 3] = ["rule", "first", "second"];
+const KINDS: [&str; 4] = ["rule", "first", "second", "average"];
 
 impl Folder {
     /// The folder at `path`; nothing is created yet.
@@ -186,8 +191,9 @@ impl Folder {
             module.clone(),
             parameters::with_values(module.clone(), &moments.first),
             parameters::with_values(module.clone(), &moments.second),
+            parameters::with_values(module.clone(), &moments.average),
         ];
-        let mut hashes: [String; 3] = Default::default();
+        let mut hashes: [String; KINDS.len()] = Default::default();
         for ((kind, module), hash) in KINDS.iter().zip(modules).zip(&mut hashes) {
             let bytes = module
                 .into_record()
@@ -197,7 +203,7 @@ impl Folder {
             write_atomic(&self.pack(kind, position.batches), &bytes)?;
         }
         let file = ProgressFile {
-            format: 1,
+            format: FORMAT,
             recipe_hash: recipe_hash(recipe),
             position: position.clone(),
             sha256: hashes,
@@ -237,16 +243,16 @@ impl Folder {
         };
         let path = self.progress();
         let file: ProgressFile = parse_ron(&path.display().to_string(), &read_text(&path)?)?;
-        if file.format != 1 {
+        if file.format != FORMAT {
             return Err(fail(format!(
-                "checkpoint format {} is unknown, this build reads format 1",
+                "checkpoint format {} is unknown, this build reads format {FORMAT}",
                 file.format
             )));
         }
         if file.recipe_hash != recipe_hash(recipe) {
             return Err(fail("the checkpoint belongs to another recipe; expected the one that it was started with".into()));
         }
-        let mut parts = Vec::with_capacity(3);
+        let mut parts = Vec::with_capacity(KINDS.len());
         for (kind, expected) in KINDS.iter().zip(&file.sha256) {
             let path = self.pack(kind, file.position.batches);
             let bytes = std::fs::read(&path).map_err(|source| FileError {
@@ -268,12 +274,15 @@ impl Folder {
                 .map_err(|e| fail(e.to_string()))?;
             parts.push(parameters::values(&restored));
         }
-        let [values, first, second] = [parts.remove(0), parts.remove(0), parts.remove(0)];
-        Ok((
-            parameters::with_values(module, &values),
-            Moments { first, second },
-            file.position,
-        ))
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().unwrap_or_default();
+        let module = parameters::with_values(module, &next());
+        let moments = Moments {
+            first: next(),
+            second: next(),
+            average: next(),
+        };
+        Ok((module, moments, file.position))
     }
 }
 

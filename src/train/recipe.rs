@@ -30,6 +30,10 @@ pub struct Recipe {
     /// Weight decay (added to the gradient).
     #[serde(default)]
     pub weight_decay: f64,
+    /// Share that the running mean of the parameters keeps at every meta-step; the mean is what is validated and exported.
+    /// 0: the newest parameters themselves.
+    #[serde(default)]
+    pub averaging: f64,
     /// How the best rule is chosen.
     #[serde(default)]
     pub validation: Validation,
@@ -66,6 +70,9 @@ pub enum RuleRecipe {
         /// Steps between two evaluations of the networks, in training and when the rule runs.
         #[serde(default = "default_refresh")]
         refresh: u32,
+        /// Whether the networks see the conditioning features (see `rule::features`).
+        #[serde(default = "default_conditioning")]
+        conditioning: bool,
     },
     /// The published rule, networks per agent.
     Milodo {
@@ -76,6 +83,9 @@ pub enum RuleRecipe {
 
 fn default_refresh() -> u32 {
     1
+}
+fn default_conditioning() -> bool {
+    true
 }
 fn default_hidden() -> Vec<usize> {
     vec![16, 16]
@@ -153,6 +163,13 @@ impl Recipe {
             format!(
                 "weight_decay is {}, expected a finite number ≥ 0",
                 self.weight_decay
+            ),
+        )?;
+        need(
+            (0.0..1.0).contains(&self.averaging),
+            format!(
+                "averaging is {}, expected at least 0 and below 1",
+                self.averaging
             ),
         )?;
         let v = &self.validation;

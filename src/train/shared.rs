@@ -9,10 +9,13 @@ use super::batch::{Batch, Place};
 use super::kernel::{self, Features, PerceptronShape};
 use crate::random;
 use crate::rule::features::{
-    EDGE_FEATURES, EDGE_VARYING, LOG_FLOOR, NODE_FEATURES, NODE_VARYING, clock, mixing_hardness,
+    Common, EDGE_FEATURES, EDGE_VARYING, LOG_FLOOR, NODE_FEATURES, NODE_SENT, NODE_SHARED,
+    NODE_VARYING, RATE_WEIGHT, clock, mixing_hardness,
 };
 use crate::rule::mlp::{Linear, Mlp};
-use crate::rule::shared::{Constants, EDGE_OUTPUTS, MEMORY_BOUND, NODE_OUTPUTS, Ranges};
+use crate::rule::shared::{
+    Constants, EDGE_OUTPUTS, MEMORY_BOUND, MOMENTUM_BOUND, NODE_OUTPUTS, Ranges,
+};
 use crate::rule::{self, Shared};
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor, activation};
@@ -42,6 +45,9 @@ pub struct SharedModule {
     clock_cap: u32,
     /// Steps between two evaluations of the networks.
     refresh: u32,
+    /// Whether the networks see the conditioning features.
+    conditioning: bool,
+    guard: f64,
     /// Whether gradients flow through the features (the full meta-gradient) or only through the update.
     track_features: bool,
     /// Whether a network is one operation ([`kernel::perceptron`]) or written operation by operation.
@@ -69,7 +75,8 @@ pub struct SharedState {
     g_last: Option<Tensor<2>>,
     difference_last: Tensor<2>,
     flow: Tensor<2>,
-    u_last: Option<Tensor<2>>,
+    /// [`crate::rule::features::NodeMemory`], `[n·B, 3]`.
+    memory: Option<Tensor<2>>,
     /// The coefficients that are kept until the networks are asked again; none if they are asked every step.
     node_held: Option<[Tensor<2>; NODE_OUTPUTS]>,
     edge_held: Option<[Tensor<2>; EDGE_OUTPUTS]>,
@@ -123,7 +130,6 @@ pub fn initial(
     seed: u64,
 ) -> Shared {
     Shared {
-        constants,
         ranges,
         node: Some(fresh(
             NODE_FEATURES,
@@ -140,7 +146,7 @@ pub fn initial(
             "rule/edge",
         )),
         clock_cap,
-        refresh: 1,
+        ..Shared::constant(constants)
     }
 }
 
@@ -156,6 +162,11 @@ fn rms(t: Tensor<2>) -> Tensor<2> {
 /// `ln((p + tiny)/(q + tiny))` clipped to ±`limit`, scaled to ±1.
 fn log_ratio(p: Tensor<2>, q: Tensor<2>, limit: f64) -> Tensor<2> {
     (((p + TINY) / (q + TINY)).log().clamp(-limit, limit)) / limit
+}
+
+/// Twin of `features::rooted`.
+fn rooted(rate: Tensor<2>) -> Tensor<2> {
+    rate.clone() * 5.0_f64.sqrt() / (rate.abs() + 1e-3).sqrt()
 }
 
 /// Features one under the other. `per_row`: those that differ between coordinates, `[rows, d]` each; `per_item`: the others,
@@ -234,6 +245,8 @@ impl SharedModule {
             ranges,
             clock_cap: rule.clock_cap,
             refresh: rule.refresh.max(1),
+            conditioning: rule.conditioning,
+            guard: rule.guard,
             track_features,
             fused,
         }
@@ -280,6 +293,8 @@ impl SharedModule {
             edge: mlp(&self.edge),
             clock_cap: self.clock_cap,
             refresh: self.refresh,
+            conditioning: self.conditioning,
+            guard: self.guard,
         }
     }
 
@@ -302,7 +317,7 @@ impl SharedModule {
             g_last: None,
             difference_last: edge(),
             flow: edge(),
-            u_last: None,
+            memory: None,
             node_held: None,
             edge_held: None,
         }
@@ -376,11 +391,13 @@ impl SharedModule {
         let one_pass = self.fused && !self.track_features && batch.place.is_cpu();
         let (n, d) = (batch.agents * batch.problems, batch.dimension);
         let l = batch.smoothness.clone();
-        let common = (
-            clock(s.k, self.clock_cap.max(1)),
-            mixing_hardness(batch.spectral_gap),
-        );
-        let (time, hardness) = (f64::from(common.0), f64::from(common.1));
+        let common = Common {
+            step: s.k,
+            clock: clock(s.k, self.clock_cap.max(1)),
+            hardness: mixing_hardness(batch.spectral_gap),
+            conditioning: self.conditioning,
+        };
+        let (time, hardness) = (f64::from(common.clock), f64::from(common.hardness));
         let constant_row = |rows: usize, value: f64| batch.place.zeros([rows, 1]) + value;
 
         let g = batch.gradient(s.x.clone());
@@ -394,19 +411,22 @@ impl SharedModule {
         // Node features.
         let evaluate = s.k.is_multiple_of(u64::from(self.refresh));
         let hold = self.refresh > 1;
-        let (features, u_rms) = if self.node.is_empty() || !evaluate {
-            (None, s.u_last.clone())
+        let (features, memory) = if self.node.is_empty() || !evaluate {
+            (None, s.memory.clone())
         } else if one_pass {
-            let (features, sigma) = kernel::features::node(
+            let (features, memory) = kernel::features::node(
                 [s.x.clone(), s.x_last.clone(), s.x_older.clone()],
                 [s.y.clone(), s.y_last.clone()],
                 [g.clone(), s.g_last.clone().unwrap_or_else(|| g.clone())],
                 l.clone(),
-                s.u_last.clone().unwrap_or_else(|| constant_row(n, 0.0)),
+                batch.conditioning.clone(),
+                s.memory
+                    .clone()
+                    .unwrap_or_else(|| batch.place.zeros([n, 3])),
                 batch.regularizer,
                 common,
             );
-            (Some(features), Some(sigma))
+            (Some(features), Some(memory))
         } else {
             let (x, g, y) = (observe(&s.x), observe(&g), observe(&s.y));
             let p = batch.prox(l.clone().recip(), x.clone() - (g + y) / l.clone());
@@ -443,10 +463,23 @@ impl SharedModule {
                 (own.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
                 sign * before.sign(),
             ];
-            let contraction = match &s.u_last {
-                Some(last) => log_ratio(su.clone(), last.clone(), 3.0),
-                None => constant_row(n, 0.0),
+            let compared = self.conditioning.then_some(1.0).unwrap_or(0.0);
+            let (contraction, first, rate) = match &s.memory {
+                Some(memory) => {
+                    let part = |k: usize| memory.clone().slice([0..n, k..k + 1]);
+                    let now = log_ratio(su.clone(), part(0), 1.0);
+                    let rate = part(2);
+                    (
+                        log_ratio(su.clone(), part(0), 3.0),
+                        part(1),
+                        rate.clone() + (now - rate) * RATE_WEIGHT,
+                    )
+                }
+                None => (constant_row(n, 0.0), su.clone(), constant_row(n, 0.0)),
             };
+            let mean_rate =
+                ((su.clone() + TINY) / (first.clone() + TINY)).log() / s.k.max(1) as f64;
+            let known = |k: usize| batch.conditioning.clone().slice([0..n, k..k + 1]);
             let per_item = vec![
                 cosine(a.clone() * b.clone(), &sa, &sb),
                 cosine(a.clone() * b, &sa, &sa),
@@ -454,11 +487,17 @@ impl SharedModule {
                 log_ratio(sa, su.clone(), 6.0),
                 log_ratio(sc, su.clone(), 6.0),
                 contraction,
+                rooted(rate.clone()) * compared,
+                rooted(mean_rate.clamp(-1.0, 1.0)) * compared,
+                known(0) * compared,
+                known(1) * compared,
                 constant_row(n, time),
                 constant_row(n, hardness),
             ];
-            (Some(stacked(per_row, per_item)), Some(su))
+            let memory = Tensor::cat(vec![su, first, rate], 1);
+            (Some(stacked(per_row, per_item)), Some(memory))
         };
+        let sent = features.as_ref().map(|f| f.shared.clone());
         let node = match &s.node_held {
             Some(held) if !evaluate => held.clone(),
             _ => self.coefficients(
@@ -470,6 +509,7 @@ impl SharedModule {
         };
         let node_held = hold.then(|| node.clone());
         let [ln_p, beta, delta, gamma] = node;
+        let beta = beta.clamp(-MOMENTUM_BOUND, MOMENTUM_BOUND);
 
         // z_i
         let p = ln_p.exp() / l;
@@ -480,45 +520,57 @@ impl SharedModule {
         let difference = batch.differences(z.clone());
         let e = difference.dims()[0];
         // A single agent has no edges, and a network no rows to work on.
-        let features = if self.edge.is_empty() || e == 0 || !evaluate {
-            None
-        } else if one_pass {
-            Some(kernel::features::edge(
-                [difference.clone(), s.difference_last.clone()],
-                s.flow.clone(),
-                z.clone(),
-                batch.edge_smoothness.clone(),
-                batch.end_rows.clone(),
-                common,
-            ))
-        } else {
-            let (dn, last) = (observe(&difference), observe(&s.difference_last));
-            let flow = observe(&s.flow) / batch.edge_smoothness.clone();
-            let (sd, sl, sf) = (rms(dn.clone()), rms(last.clone()), rms(flow.clone()));
-            let support = observe(&z).abs().sign();
-            let both = support.clone().select(0, batch.ends.0.clone())
-                + support.select(0, batch.ends.1.clone());
-            let dn = dn / (sd.clone() + TINY);
-            let last = last / (sl.clone() + TINY);
-            let flow = flow / (sf.clone() + TINY);
-            let per_row = vec![
-                soft(dn.clone().abs()),
-                soft(dn.clone() * last.clone()),
-                soft(last.abs()),
-                soft(dn.clone().sign() * flow),
-                (dn.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
-                both.clone().clamp_max(1.0),
-                activation::relu(both - 1.0),
-            ];
-            // At the first step there is neither a last difference nor a flow to compare with.
-            let ratios = if s.k == 0 {
-                [constant_row(e, 0.0), constant_row(e, 0.0)]
+        let asked = sent.filter(|_| !self.edge.is_empty() && e > 0);
+        let features = if let Some(sent) = asked {
+            if one_pass {
+                Some(kernel::features::edge(
+                    [difference.clone(), s.difference_last.clone()],
+                    s.flow.clone(),
+                    z.clone(),
+                    sent,
+                    batch.edge_smoothness.clone(),
+                    batch.end_rows.clone(),
+                    self.conditioning,
+                ))
             } else {
-                [log_ratio(sd.clone(), sl, 3.0), log_ratio(sf, sd, 6.0)]
-            };
-            let [r1, r2] = ratios;
-            let per_item = vec![r1, r2, constant_row(e, time), constant_row(e, hardness)];
-            Some(stacked(per_row, per_item))
+                let (dn, last) = (observe(&difference), observe(&s.difference_last));
+                let flow = observe(&s.flow) / batch.edge_smoothness.clone();
+                let (sd, sl, sf) = (rms(dn.clone()), rms(last.clone()), rms(flow.clone()));
+                let support = observe(&z).abs().sign();
+                let both = support.clone().select(0, batch.ends.0.clone())
+                    + support.select(0, batch.ends.1.clone());
+                let dn = dn / (sd.clone() + TINY);
+                let last = last / (sl.clone() + TINY);
+                let flow = flow / (sf.clone() + TINY);
+                let per_row = vec![
+                    soft(dn.clone().abs()),
+                    soft(dn.clone() * last.clone()),
+                    soft(last.abs()),
+                    soft(dn.clone().sign() * flow),
+                    (dn.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
+                    both.clone().clamp_max(1.0),
+                    activation::relu(both - 1.0),
+                ];
+                // At the first step there is neither a last difference nor a flow to compare with.
+                let ratios = if s.k == 0 {
+                    [constant_row(e, 0.0), constant_row(e, 0.0)]
+                } else {
+                    [log_ratio(sd.clone(), sl, 3.0), log_ratio(sf, sd, 6.0)]
+                };
+                // Both ends' shared features, [NODE_SHARED, rows].
+                let mean = (sent.clone().select(1, batch.ends.0.clone())
+                    + sent.select(1, batch.ends.1.clone()))
+                    * 0.5;
+                let mut per_item = Vec::from(ratios);
+                for k in 0..NODE_SHARED {
+                    let row = mean.clone().slice([k..k + 1, 0..e]).reshape([e, 1]);
+                    let seen = self.conditioning || k >= NODE_SENT;
+                    per_item.push(if seen { row } else { constant_row(e, 0.0) });
+                }
+                Some(stacked(per_row, per_item))
+            }
+        } else {
+            None
         };
         let edge = match &s.edge_held {
             Some(held) if !evaluate => held.clone(),
@@ -544,7 +596,7 @@ impl SharedModule {
             g_last: Some(g),
             difference_last: difference,
             flow,
-            u_last: u_rms,
+            memory,
             node_held,
             edge_held,
         }
@@ -579,7 +631,7 @@ impl super::unroll::RuleModule for SharedModule {
             g_last: s.g_last.map(&mut *f),
             difference_last: f(s.difference_last),
             flow: f(s.flow),
-            u_last: s.u_last.map(&mut *f),
+            memory: s.memory.map(&mut *f),
             node_held: s.node_held.map(|held| held.map(&mut *f)),
             edge_held: s.edge_held.map(|held| held.map(&mut *f)),
         }

@@ -109,13 +109,17 @@ pub struct Outcome {
     pub best: PathBuf,
 }
 
-/// Problems of a chunk, the part of a batch that one thread unrolls: about 24,000 numbers per tensor, which is enough to
-/// outweigh the cost of recording an operation and stays in cache. Fixed by the sizes alone, so that results do not depend on
-/// the number of threads.
-pub fn chunk_size(agents: usize, dimension: usize) -> usize {
-    (24_000 / (agents * dimension).max(1)).max(1)
+/// Problems of a chunk, the part of a batch that one thread unrolls: at most about 24,000 numbers per tensor, which is enough
+/// to outweigh the cost of recording an operation and stays in cache, and an even number of chunks, so that two threads share
+/// the work. Fixed by the sizes alone, so that results do not depend on the number of threads.
+pub fn chunk_size(agents: usize, dimension: usize, problems: usize) -> usize {
+    let most = (24_000 / (agents * dimension).max(1)).max(1);
+    let pairs = problems.div_ceil(2 * most).max(1);
+    problems.div_ceil(2 * pairs).max(1)
 }
 
+/// Mean `log₁₀` gap below which a batch counts as solved; f32 iterates get little further.
+const SOLVED: f64 = -11.0;
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Score of a validation problem on which the rule diverged.
 const DIVERGED: f64 = 10.0;
@@ -134,6 +138,7 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
             ranges,
             track_features,
             refresh,
+            conditioning,
         } => {
             let mut start = initial(
                 *constants,
@@ -146,6 +151,7 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
                 (start.node, start.edge) = (None, None);
             }
             start.refresh = *refresh;
+            start.conditioning = *conditioning;
             start.check().map_err(TrainError::Recipe)?;
             let module = SharedModule::new(&start, &device, DType::F32, *track_features);
             Trainer::new(recipe, settings, module)?.run()
@@ -205,9 +211,10 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             }
         }
         let length = module.num_params();
-        let fresh = || Moments {
+        let fresh = Moments {
             first: vec![0.0; length],
             second: vec![0.0; length],
+            average: parameters::values(&module),
         };
         let (module, moments, position) = if settings.resume {
             folder.load(module, recipe)?
@@ -218,9 +225,9 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                 device: settings.device.name.clone(),
                 ..Position::default()
             };
-            folder.save(&module, &fresh(), &position, recipe)?;
+            folder.save(&module, &fresh, &position, recipe)?;
             folder.write_recipe(recipe)?;
-            (module, fresh(), position)
+            (module, fresh, position)
         };
         Ok(Self {
             values: parameters::values(&module),
@@ -304,7 +311,10 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                 self.position.skipped += 1;
             }
             let throughput = (numbers * steps) as f64 / clock.elapsed().as_secs_f64();
-            let last_window = done >= stage.horizon;
+            // The states of a diverged unroll are of no use to the windows after it, and a solved one has nothing left to teach:
+            // easy families take the share of the horizon that they need.
+            let ended = !window.last_gap.is_finite() || window.last_gap < SOLVED;
+            let last_window = ended || done >= stage.horizon;
             let mut validation = None;
             if last_window {
                 self.position.batches += 1;
@@ -334,11 +344,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             if !go_on {
                 return Ok(if last_window { Flow::Stop } else { Flow::Drop });
             }
-            // The states of a diverged unroll are of no use to the windows after it.
-            if !window.last_gap.is_finite() {
-                if !last_window {
-                    self.position.batches += 1;
-                }
+            if last_window {
                 break;
             }
         }
@@ -367,7 +373,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         };
         let size = if self.settings.device.parallel {
             let dimension = problems.first().map_or(1, |(p, _)| p.dimension());
-            chunk_size(graph.agents(), dimension)
+            chunk_size(graph.agents(), dimension, problems.len())
         } else {
             problems.len()
         };
@@ -386,21 +392,36 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         let t = self.position.adam_steps as i32;
         let scale = (self.recipe.gradient_clip / norm.max(1e-300)).min(1.0);
         let correction = (1.0 - BETA.0.powi(t), 1.0 - BETA.1.powi(t));
-        let Moments { first, second } = &mut self.moments;
-        for (((value, g), m), v) in self.values.iter_mut().zip(gradient).zip(first).zip(second) {
+        // The mean forgets faster at first, when the parameters move most.
+        let keep = self.recipe.averaging.min(1.0 - 1.0 / f64::from(t + 1));
+        let Moments {
+            first,
+            second,
+            average,
+        } = &mut self.moments;
+        for ((((value, mean), g), m), v) in self
+            .values
+            .iter_mut()
+            .zip(average)
+            .zip(gradient)
+            .zip(first)
+            .zip(second)
+        {
             let g = scale * g + self.recipe.weight_decay * *value;
             // Rounded to f32, as the checkpoint stores them: resuming changes nothing.
             *m = f64::from((BETA.0 * *m + (1.0 - BETA.0) * g) as f32);
             *v = f64::from((BETA.1 * *v + (1.0 - BETA.1) * g * g) as f32);
             let step = learning_rate * (*m / correction.0) / ((*v / correction.1).sqrt() + EPSILON);
             *value = f64::from((*value - step) as f32);
+            *mean = f64::from((keep * *mean + (1.0 - keep) * *value) as f32);
         }
     }
 
     /// Mean `log₁₀` gap of the frozen rule on the validation problems, over a horizon longer than the stage's, in f64;
     /// the best rule is written.
     fn validate(&mut self, stage: &Stage) -> Result<f64, TrainError> {
-        let structure = self.module.frozen();
+        let structure =
+            parameters::with_values(self.module.clone(), &self.moments.average).frozen();
         let horizon = (stage.horizon * self.recipe.validation.horizon_factor) as u64;
         let scores = self
             .validation

@@ -4,13 +4,11 @@
 
 use super::Features;
 use crate::problem::Regularizer;
+use crate::rule::features::Common;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use std::sync::Arc;
-
-/// Clock and mixing hardness: equal for all rows.
-pub type Common = (f32, f32);
 
 /// Smaller and larger end of every edge row.
 pub type Ends = Arc<[(usize, usize)]>;
@@ -28,7 +26,8 @@ pub(super) trait FeatureOps: Backend {
         g: FloatTensor<Self>,
         g_last: FloatTensor<Self>,
         smoothness: FloatTensor<Self>,
-        last_u: FloatTensor<Self>,
+        conditioning: FloatTensor<Self>,
+        memory: FloatTensor<Self>,
         regularizer: Regularizer,
         common: Common,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
@@ -39,27 +38,31 @@ pub(super) trait FeatureOps: Backend {
         d_last: FloatTensor<Self>,
         flow: FloatTensor<Self>,
         z: FloatTensor<Self>,
+        shared: FloatTensor<Self>,
         smoothness: FloatTensor<Self>,
         ends: Ends,
-        common: Common,
+        conditioning: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// Node features and `σ_u` `[rows, 1]`. `x`: the iterate and the two before it, `y` and `g` the last two, `[rows, d]`;
-/// `smoothness` and `last_u` (zero at the first step): `[rows, 1]`.
+/// Node features and the next memory `[rows, 3]`. `x`: the iterate and the two before it, `y` and `g` the last two, `[rows, d]`;
+/// `smoothness`: `[rows, 1]`; `conditioning`: `[rows, 2]`; `memory`: `[rows, 3]`, in the order of
+/// [`crate::rule::features::NodeMemory`].
+#[allow(clippy::too_many_arguments)]
 pub fn node(
     x: [Tensor<2>; 3],
     y: [Tensor<2>; 2],
     g: [Tensor<2>; 2],
     smoothness: Tensor<2>,
-    last_u: Tensor<2>,
+    conditioning: Tensor<2>,
+    memory: Tensor<2>,
     regularizer: Regularizer,
     common: Common,
 ) -> (Features, Tensor<2>) {
     let plain = |t: Tensor<2>| t.inner().into_dispatch();
     let [x, x_last, x_older] = x.map(plain);
     let ([y, y_last], [g, g_last]) = (y.map(plain), g.map(plain));
-    let (varying, shared, sigma) = <Dispatch as FeatureOps>::node_features(
+    let (varying, shared, next) = <Dispatch as FeatureOps>::node_features(
         x,
         x_last,
         x_older,
@@ -68,7 +71,8 @@ pub fn node(
         g,
         g_last,
         plain(smoothness),
-        plain(last_u),
+        plain(conditioning),
+        plain(memory),
         regularizer,
         common,
     );
@@ -76,17 +80,19 @@ pub fn node(
         varying: Tensor::from_dispatch(varying),
         shared: Tensor::from_dispatch(shared),
     };
-    (features, Tensor::from_dispatch(sigma))
+    (features, Tensor::from_dispatch(next))
 }
 
-/// Edge features. `d`: `z_i − z_j` and the one before, `flow`: `F`, `[rows, d]`; `z`: `[node rows, d]`; `smoothness`: `L_e` `[rows, 1]`.
+/// Edge features. `d`: `z_i − z_j` and the one before, `flow`: `F`, `[rows, d]`; `z`: `[node rows, d]`; `shared`: the agents' shared
+/// features `[NODE_SHARED, node rows]`; `smoothness`: `L_e` `[rows, 1]`.
 pub fn edge(
     d: [Tensor<2>; 2],
     flow: Tensor<2>,
     z: Tensor<2>,
+    shared: Tensor<2>,
     smoothness: Tensor<2>,
     ends: Ends,
-    common: Common,
+    conditioning: bool,
 ) -> Features {
     let plain = |t: Tensor<2>| t.inner().into_dispatch();
     let [d, d_last] = d.map(plain);
@@ -95,9 +101,10 @@ pub fn edge(
         d_last,
         plain(flow),
         plain(z),
+        plain(shared),
         plain(smoothness),
         ends,
-        common,
+        conditioning,
     );
     Features {
         varying: Tensor::from_dispatch(varying),

@@ -3,10 +3,10 @@
 use super::{Primitive, slice, tensor};
 use crate::problem::Regularizer;
 use crate::rule::features::{
-    EDGE_FEATURES, EDGE_VARYING, EdgeRows, LANES, Lanes, NODE_FEATURES, NODE_VARYING, NodeRows,
-    edge_features, node_features,
+    Common, Conditioning, EDGE_SHARED, EDGE_VARYING, EdgeRows, LANES, Lanes, NODE_SHARED,
+    NODE_VARYING, NodeMemory, NodeRows, edge_features, node_features,
 };
-use crate::train::kernel::features::{Common, Ends, FeatureOps};
+use crate::train::kernel::features::{Ends, FeatureOps};
 use burn::backend::{Flex, TensorMetadata};
 use pulp::{Simd, WithSimd};
 
@@ -23,12 +23,15 @@ struct NodePass<'a> {
     y: [&'a [f32]; 2],
     g: [&'a [f32]; 2],
     smoothness: &'a [f32],
-    last_u: &'a [f32],
+    /// `[rows, 2]`
+    conditioning: &'a [f32],
+    /// `[rows, 3]`
+    memory: &'a [f32],
     regularizer: Regularizer,
     common: Common,
     varying: &'a mut [f32],
     shared: &'a mut [f32],
-    sigma: &'a mut [f32],
+    next: &'a mut [f32],
 }
 
 impl WithSimd for NodePass<'_> {
@@ -47,9 +50,19 @@ impl WithSimd for NodePass<'_> {
                 smoothness: f64::from(self.smoothness[i]),
             };
             let (varying, shared) = (&mut *self.varying, &mut *self.shared);
-            let sigma = agent.features(
+            let [last_u, first_u, rate] = [0, 1, 2].map(|k| f64::from(self.memory[3 * i + k]));
+            let memory = NodeMemory {
+                last_u,
+                first_u,
+                rate,
+            };
+            let conditioning = Conditioning {
+                spread: self.conditioning[2 * i],
+                weight: self.conditioning[2 * i + 1],
+            };
+            let next = agent.features(
                 &self.regularizer,
-                f64::from(self.last_u[i]),
+                (memory, conditioning),
                 self.common,
                 |context| {
                     for (f, value) in context.shared.iter().enumerate() {
@@ -61,7 +74,8 @@ impl WithSimd for NodePass<'_> {
                     store(&block, varying, columns, i * d + start, used);
                 },
             );
-            self.sigma[i] = sigma as f32;
+            let next = [next.last_u, next.first_u, next.rate].map(|v| v as f32);
+            self.next[3 * i..3 * i + 3].copy_from_slice(&next);
         }
     }
 }
@@ -72,7 +86,9 @@ struct EdgePass<'a> {
     z: &'a [f32],
     smoothness: &'a [f32],
     ends: &'a [(usize, usize)],
-    common: Common,
+    /// `[NODE_SHARED, node rows]`
+    nodes: &'a [f32],
+    conditioning: bool,
     varying: &'a mut [f32],
     shared: &'a mut [f32],
 }
@@ -84,6 +100,7 @@ impl WithSimd for EdgePass<'_> {
         let (rows, columns) = (self.smoothness.len(), self.flow.len());
         let d = columns / rows;
         let mut block = [[0.0; LANES]; EDGE_VARYING];
+        let node_rows = self.nodes.len() / NODE_SHARED;
         for (e, &(i, j)) in self.ends.iter().enumerate() {
             let row = |k: usize| k * d..(k + 1) * d;
             let edge = EdgeRows {
@@ -92,9 +109,13 @@ impl WithSimd for EdgePass<'_> {
                 ends: [&self.z[row(i)], &self.z[row(j)]],
                 smoothness: f64::from(self.smoothness[e]),
             };
+            let known = |k: usize| -> [f32; NODE_SHARED] {
+                std::array::from_fn(|f| self.nodes[f * node_rows + k])
+            };
             let (varying, shared) = (&mut *self.varying, &mut *self.shared);
             edge.features(
-                self.common,
+                [&known(i), &known(j)],
+                self.conditioning,
                 |context| {
                     for (f, value) in context.shared.iter().enumerate() {
                         shared[f * rows + e] = *value;
@@ -119,34 +140,57 @@ impl FeatureOps for Flex {
         g: Primitive,
         g_last: Primitive,
         smoothness: Primitive,
-        last_u: Primitive,
+        conditioning: Primitive,
+        memory: Primitive,
         regularizer: Regularizer,
         common: Common,
     ) -> (Primitive, Primitive, Primitive) {
         let (rows, d) = (x.shape()[0], x.shape()[1]);
-        let tensors = [x, x_last, x_older, y, y_last, g, g_last, smoothness, last_u]
-            .map(|t| t.to_contiguous());
-        let [x, x_last, x_older, y, y_last, g, g_last, smoothness, last_u] =
-            tensors.each_ref().map(slice);
+        let tensors = [
+            x,
+            x_last,
+            x_older,
+            y,
+            y_last,
+            g,
+            g_last,
+            smoothness,
+            conditioning,
+            memory,
+        ]
+        .map(|t| t.to_contiguous());
+        let [
+            x,
+            x_last,
+            x_older,
+            y,
+            y_last,
+            g,
+            g_last,
+            smoothness,
+            conditioning,
+            memory,
+        ] = tensors.each_ref().map(slice);
         let mut varying = vec![0.0; NODE_VARYING * rows * d];
-        let mut shared = vec![0.0; (NODE_FEATURES - NODE_VARYING) * rows];
-        let mut sigma = vec![0.0; rows];
+        let mut shared = vec![0.0; NODE_SHARED * rows];
+        let mut next = vec![0.0; 3 * rows];
         pulp::Arch::new().dispatch(NodePass {
             x: [x, x_last, x_older],
             y: [y, y_last],
             g: [g, g_last],
             smoothness,
-            last_u,
+            conditioning,
+            memory,
             regularizer,
             common,
             varying: &mut varying,
             shared: &mut shared,
-            sigma: &mut sigma,
+            next: &mut next,
         });
         (
             tensor(varying, [NODE_VARYING, rows * d]),
-            tensor(shared, [NODE_FEATURES - NODE_VARYING, rows]),
-            tensor(sigma, [rows, 1]),
+            tensor(shared, [NODE_SHARED, rows]),
+            tensor(next, [rows, 3]),
         )
     }
 
@@ -155,28 +199,30 @@ impl FeatureOps for Flex {
         d_last: Primitive,
         flow: Primitive,
         z: Primitive,
+        nodes: Primitive,
         smoothness: Primitive,
         ends: Ends,
-        common: Common,
+        conditioning: bool,
     ) -> (Primitive, Primitive) {
         let (rows, columns) = (d.shape()[0], d.shape()[1]);
-        let tensors = [d, d_last, flow, z, smoothness].map(|t| t.to_contiguous());
-        let [d, d_last, flow, z, smoothness] = tensors.each_ref().map(slice);
+        let tensors = [d, d_last, flow, z, nodes, smoothness].map(|t| t.to_contiguous());
+        let [d, d_last, flow, z, nodes, smoothness] = tensors.each_ref().map(slice);
         let mut varying = vec![0.0; EDGE_VARYING * rows * columns];
-        let mut shared = vec![0.0; (EDGE_FEATURES - EDGE_VARYING) * rows];
+        let mut shared = vec![0.0; EDGE_SHARED * rows];
         pulp::Arch::new().dispatch(EdgePass {
             d: [d, d_last],
             flow,
             z,
             smoothness,
             ends: &ends,
-            common,
+            nodes,
+            conditioning,
             varying: &mut varying,
             shared: &mut shared,
         });
         (
             tensor(varying, [EDGE_VARYING, rows * columns]),
-            tensor(shared, [EDGE_FEATURES - EDGE_VARYING, rows]),
+            tensor(shared, [EDGE_SHARED, rows]),
         )
     }
 }
