@@ -125,7 +125,7 @@ fn graph_describes_and_draws_every_family() {
     desk.write("edges.txt", "0 1\n1 2 # a comment\n\n2 0\n2 3\n");
     for graph in GRAPHS.into_iter().chain(["EdgeList(\"edges.txt\")"]) {
         let objects = desk.json(&["graph", graph, "--svg", "graph.svg"]);
-        assert_eq!(objects.len(), 4, "one object per mixing matrix");
+        assert_eq!(objects.len(), 5, "one object per mixing matrix");
         for object in &objects {
             let fields = [
                 "agents",
@@ -167,7 +167,10 @@ fn run_takes_every_algorithm_bare_and_with_options() {
         "ProxDgd",
         "PgExtra",
         "Nids",
+        "DiagonalNids",
         "ProxEd",
+        "ProxEdFast",
+        "ProxEdMomentum",
         "ProxAtc",
         "SemiAtc",
         "Diging",
@@ -177,7 +180,11 @@ fn run_takes_every_algorithm_bare_and_with_options() {
         "Constants",
         "ProxEd(step: 0.03)",
         "ProxEd(step: 0.03, mixing: Metropolis)",
+        "ProxEd(mixing: Fastest)",
+        "ProxEdFast(mixings: 3)",
+        "ProxEdMomentum(beta: 0.6, restart: true)",
         "Nids(step: 0.5)",
+        "DiagonalNids(blend: 0.3)",
         "Dlm(penalty: 0.9)",
         "Dapg(a: 0.2, mixings: 2)",
         "Odapg(tau: 0.2)",
@@ -203,7 +210,9 @@ fn run_takes_every_algorithm_bare_and_with_options() {
             "Dapg" if algorithm.contains("mixings") => 6.0,
             "Dapg" => 3.0,
             "ProxAtc" => 2.0,
-            "ProxEd" | "Constants" | "ProxDgd" | "PgExtra" => 1.0,
+            "ProxEdFast" if algorithm.contains("mixings") => 3.0,
+            "ProxEdFast" => 2.0,
+            "ProxEd" | "ProxEdMomentum" | "Constants" | "ProxDgd" | "PgExtra" => 1.0,
             _ => per_iteration,
         };
         assert_eq!(per_iteration, expected, "{algorithm}");
@@ -404,9 +413,9 @@ fn eval_takes_steps_from_theory_and_real_data() {
         "--tuning-problems",
         "0",
     ];
-    // All of them are the ten methods and `Constants`.
+    // All of them are the thirteen methods and `Constants`.
     let objects = desk.json(&arguments);
-    assert_eq!(objects.len(), 11);
+    assert_eq!(objects.len(), 14);
     assert!(objects.iter().all(|o| o["step_origin"] != "tuned"));
     assert!(desk.path("eval/index.html").is_file());
 }
@@ -804,6 +813,10 @@ fn bad_options_are_refused() {
             &["mixings is", "1 to 1000"],
         ),
         ("Odapg(tau: 0)", &["tau is 0"]),
+        ("ProxEdMomentum(beta: 1)", &["beta is 1", "[0, 1)"]),
+        ("ProxEdFast(mixings: 0)", &["mixings is 0"]),
+        ("DiagonalNids(blend: -0.1)", &["blend is -0.1", "[0, 1)"]),
+        ("Opapc", &["Opapc", "smooth", "l1 = 0.1"]),
         ("Dlm(penalty: -1)", &["penalty is -1"]),
         ("Constants(primal: NaN)", &["primal is NaN"]),
         ("Constants(memory: 1)", &["memory is 1"]),

@@ -54,7 +54,7 @@ fn method(text: &str) -> AlgorithmSpec {
     AlgorithmSpec::parse("method", text).unwrap()
 }
 
-/// Every method with its options left out.
+/// Every method that takes every problem, with its options left out.
 fn methods() -> Vec<AlgorithmSpec> {
     let mut all = AlgorithmSpec::handcrafted();
     all.push(method("Constants"));
@@ -156,7 +156,10 @@ fn every_method_on_every_problem() {
             let problem = problem(p, graph.agents());
             let optimum = optimum::solve(&problem).unwrap();
             let mut failures = Vec::new();
-            for method in methods() {
+            let smooth = problem.regularizer().l1 == 0.0 && problem.regularizer().bounds.is_none();
+            let more = ["Opapc", "ProxEdMomentum(restart: true, mixings: 2)", "ProxEd(mixing: Fastest)"];
+            let more = more.iter().skip(usize::from(!smooth)).map(|text| self::method(text));
+            for method in methods().into_iter().chain(more) {
                 let trace = run(&method, &problem, &graph, &optimum, 10_000);
                 let last = trace.last();
                 let (consensus, drift) = (last.consensus_error.unwrap(), last.dual_drift.unwrap_or(0.0));
@@ -319,6 +322,57 @@ fn nids(
     all
 }
 
+/// `Λ_K = I − T_K((I − Λ/m)/ρ)/T_K(1/ρ)` and its largest and smallest eigenvalue off consensus, from the definition.
+fn chebyshev(graph: &Graph, kind: MixingKind, mixings: usize) -> (DMatrix<f64>, f64, f64) {
+    let one = identity(graph.agents());
+    let lambda = &one - mixing_matrix(graph, kind);
+    let mut eigenvalues = lambda.symmetric_eigenvalues().as_slice().to_vec();
+    eigenvalues.sort_by(f64::total_cmp);
+    let (smallest, largest) = (eigenvalues[1], eigenvalues[eigenvalues.len() - 1]);
+    let rho = (largest - smallest) / (largest + smallest);
+    let argument = (1.0 / rho) * (&one - (2.0 / (largest + smallest)) * lambda);
+    let (mut t_last, mut t) = (one.clone(), argument.clone());
+    let (mut scalar_last, mut scalar) = (1.0, 1.0 / rho);
+    for _ in 1..mixings {
+        (t, t_last) = (2.0 * &argument * &t - t_last, t);
+        (scalar, scalar_last) = (2.0 / rho * scalar - scalar_last, scalar);
+    }
+    (
+        one - (1.0 / scalar) * t,
+        1.0 + 1.0 / scalar,
+        1.0 - 1.0 / scalar,
+    )
+}
+
+/// `V = X + β(X − X⁻);  Z⁺ = (I − C)(V − α∇(X)) − Y;  Y⁺ = Y + C Z⁺;  X⁺ = prox_{αr}(Z⁺)`; with restart an agent's `β` is zero
+/// where `⟨v − x⁺, x⁺ − x⟩ > 0`. The iterates 1 to `rounds`.
+fn ed_momentum(
+    problem: &Problem,
+    (step, beta, restart): (f64, f64, bool),
+    c: &DMatrix<f64>,
+    rounds: usize,
+) -> Vec<DMatrix<f64>> {
+    let steps = vec![step; problem.agents()];
+    let mut y = DMatrix::zeros(problem.agents(), problem.dimension());
+    let mut x = prox(problem, &steps, &y);
+    let (mut x_last, mut v) = (x.clone(), x.clone());
+    let mut all = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let moved = &x - &x_last;
+        let betas: Vec<f64> = (0..problem.agents())
+            .map(|i| (v.row(i) - x.row(i)).dot(&moved.row(i)))
+            .map(|uphill| if restart && uphill > 0.0 { 0.0 } else { beta })
+            .collect();
+        v = &x + scale_rows(&betas, &moved);
+        let u = &v - step * gradients(problem, &x);
+        let z = &u - c * &u - &y;
+        y += c * &z;
+        (x, x_last) = (prox(problem, &steps, &z), x);
+        all.push(x.clone());
+    }
+    all
+}
+
 /// Largest difference between the iterates of two methods.
 fn apart(a: &[DMatrix<f64>], b: &[DMatrix<f64>]) -> f64 {
     assert_eq!(a.len(), b.len());
@@ -369,6 +423,112 @@ fn the_table_of_recursions_is_what_runs() {
         let ours = iterates(&method("Dlm"), &problem, &graph, 100);
         let difference = apart(&ours, &paper.iterates(&problem, 100));
         assert!(difference <= 1e-10, "Dlm, {g}: {difference:e}");
+    }
+}
+
+#[test]
+fn exact_diffusion_with_momentum_is_its_recursion() {
+    for g in GRAPHS {
+        let graph = graph(g);
+        let problem = problem(DENSE_PROBLEM, graph.agents());
+        let step = 1.0 / problem.smoothness_max();
+        for (text, (mixings, beta, restart)) in [
+            ("ProxEdFast", (2, 0.0, false)),
+            ("ProxEdFast(mixings: 3)", (3, 0.0, false)),
+            ("ProxEdMomentum", (1, 0.5, false)),
+            ("ProxEdMomentum(beta: 0.8, restart: true)", (1, 0.8, true)),
+            ("ProxEdMomentum(beta: 0.7, mixings: 4)", (4, 0.7, false)),
+        ] {
+            let (gossip, largest, _) = chebyshev(&graph, MixingKind::default(), mixings);
+            let c = (1.0 / largest) * gossip;
+            let paper = ed_momentum(&problem, (step, beta, restart), &c, 100);
+            let difference = apart(&iterates(&method(text), &problem, &graph, 100), &paper);
+            assert!(difference <= 1e-9, "{text}, {g}: {difference:e}");
+            if restart {
+                let without = ed_momentum(&problem, (step, beta, false), &c, 100);
+                assert!(apart(&without, &paper) > 1e-6, "{g}: nobody restarts");
+            }
+        }
+    }
+}
+
+#[test]
+fn opapc_is_its_recursion() {
+    for g in GRAPHS {
+        let graph = graph(g);
+        let problem = problem(PROBLEMS[2], graph.agents());
+        let (mu, l2) = (0.3, problem.regularizer().l2);
+        let l = problem.smoothness_max() + l2;
+        for mixings in [1, 2, 3] {
+            let (gossip, largest, smallest) = chebyshev(&graph, MixingKind::default(), mixings);
+            let tau = (0.5 * (largest / smallest * mu / l).sqrt()).min(1.0);
+            let eta = 1.0 / (4.0 * tau * l);
+            let theta = 1.0 / (eta * largest);
+            let zeros = DMatrix::zeros(graph.agents(), problem.dimension());
+            let (mut x, mut x_f, mut y) = (zeros.clone(), zeros.clone(), zeros);
+            let mut paper = Vec::new();
+            for _ in 0..100 {
+                let x_g = tau * &x + (1.0 - tau) * &x_f;
+                let force = gradients(&problem, &x_g) + (l2 - mu) * &x_g;
+                let half = (1.0 / (1.0 + eta * mu)) * (&x - eta * (&force + &y));
+                y += theta * (&gossip * half);
+                let next = (1.0 / (1.0 + eta * mu)) * (&x - eta * (&force + &y));
+                x_f = x_g + 2.0 * tau / (2.0 - tau) * (&next - &x);
+                x = next;
+                paper.push(x.clone());
+            }
+            let ours = method(&format!("Opapc(mu: {mu}, mixings: {mixings})"));
+            let difference = apart(&iterates(&ours, &problem, &graph, 100), &paper);
+            assert!(difference <= 1e-9, "{mixings}, {g}: {difference:e}");
+        }
+    }
+}
+
+/// NIDS with the steps `1/((1 − ω)L_i + ωL_i h_ik/max_l h_il)`, where every coordinate has a `W~` of its own.
+#[test]
+fn diagonal_nids_is_nids_coordinate_by_coordinate() {
+    for g in GRAPHS {
+        let graph = graph(g);
+        let problem = problem(DENSE_PROBLEM, graph.agents());
+        let (n, d) = (graph.agents(), problem.dimension());
+        let lambda = identity(n) - mixing_matrix(&graph, MixingKind::LazyMetropolis);
+        let paper = |blend: f64| {
+            let steps = DMatrix::from_fn(n, d, |i, k| {
+                let rows = problem.shards()[i].features.chunks_exact(d);
+                let h = |l: usize| rows.clone().map(|row| row[l] * row[l]).sum::<f64>();
+                let largest = (0..d).map(h).fold(0.0, f64::max);
+                1.0 / (problem.smoothness(i) * (1.0 - blend + blend * h(k) / largest))
+            });
+            let r = problem.regularizer();
+            let prox =
+                |z: &DMatrix<f64>| DMatrix::from_fn(n, d, |i, k| r.prox(steps[(i, k)], z[(i, k)]));
+            let mixed = |v: &DMatrix<f64>| {
+                DMatrix::from_fn(n, d, |i, k| {
+                    let c = 0.5 / steps.column(k).max();
+                    v[(i, k)] - c * steps[(i, k)] * lambda.row(i).transpose().dot(&v.column(k))
+                })
+            };
+            let mut x_last = prox(&DMatrix::zeros(n, d));
+            let mut g_last = gradients(&problem, &x_last);
+            let mut z = &x_last - steps.component_mul(&g_last);
+            let mut all = Vec::new();
+            for _ in 0..100 {
+                let x = prox(&z);
+                let g = gradients(&problem, &x);
+                z += mixed(&(2.0 * &x - &x_last - steps.component_mul(&(&g - &g_last)))) - &x;
+                (x_last, g_last) = (x.clone(), g);
+                all.push(x);
+            }
+            all
+        };
+        let ours = |text: &str| iterates(&method(text), &problem, &graph, 100);
+        let diagonal = ours("DiagonalNids(blend: 0.7)");
+        assert!(apart(&diagonal, &paper(0.7)) <= 1e-10, "{g}");
+        assert!(
+            apart(&ours("DiagonalNids(blend: 0)"), &ours("Nids")) == 0.0,
+            "{g}"
+        );
+        assert!(apart(&diagonal, &ours("Nids")) > 1e-3, "{g}");
     }
 }
 
@@ -711,7 +871,7 @@ fn wrong_duals_from_z_minus_wz_in_single_precision() {
 #[test]
 fn an_iteration_is_billed_as_its_paper_says() {
     let graph = graph("Star(5)");
-    let problem = problem(LASSO, 5);
+    let problem = problem(PROBLEMS[0], 5);
     let (edges, d) = (graph.edges().len() as u64, problem.dimension() as u64);
     for (text, rounds, scalars) in [
         ("ProxDgd", 1, 0),
@@ -725,6 +885,12 @@ fn an_iteration_is_billed_as_its_paper_says() {
         ("Diging", 2, 0),
         ("Dapg", 3, 0),
         ("Odapg", 3, 0),
+        ("DiagonalNids", 1, 0),
+        ("ProxEdFast", 2, 0),
+        ("ProxEdMomentum", 1, 0),
+        ("ProxEdMomentum(mixings: 3)", 3, 0),
+        ("Opapc(mixings: 1)", 1, 0),
+        ("Opapc(mixings: 5)", 5, 0),
         ("Dapg(mixings: 2)", 6, 0),
         ("Odapg(mixings: 4)", 12, 0),
     ] {
@@ -739,7 +905,7 @@ fn an_iteration_is_billed_as_its_paper_says() {
             process.step(&problem, &mut network);
             let bill = network.bill();
             // The first step of NIDS, z¹ = x⁰ − Λ∇, needs no neighbour.
-            let expected = rounds * if text == "Nids" { k - 1 } else { k };
+            let expected = rounds * if text.ends_with("Nids") { k - 1 } else { k };
             assert_eq!(
                 (bill.rounds, bill.vectors_per_edge),
                 (expected, expected),

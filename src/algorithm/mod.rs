@@ -3,18 +3,26 @@
 //! One method per file; the file opens with its update. What is written in RON is `rule::AlgorithmSpec`.
 
 mod abc;
+mod chebyshev;
 mod dapg;
+mod diagonal_nids;
 mod fast_mix;
 mod nids;
 mod odapg;
+mod opapc;
 mod prox_dgd;
+mod prox_ed_momentum;
 
 pub use abc::{Abc, AbcKind};
+pub use chebyshev::Chebyshev;
 pub use dapg::Dapg;
+pub use diagonal_nids::diagonal_steps;
 pub use fast_mix::FastMix;
 pub use nids::Nids;
 pub use odapg::Odapg;
+pub use opapc::Opapc;
 pub use prox_dgd::ProxDgd;
+pub use prox_ed_momentum::ProxEdMomentum;
 
 use crate::field::Field;
 use crate::network::Network;

@@ -1,8 +1,9 @@
-//! NIDS (Li, Shi, Yan, arXiv:1704.07807) with a step of its own for every agent, `Λ = diag(α_i)`:
+//! NIDS (Li, Shi, Yan, arXiv:1704.07807) with a step of its own for every agent and coordinate, `Λ = diag(α_i)`:
 //!
-//! `x = prox_{α_i r}(z);  z⁺ = z − x + W~(2x − x⁻ − Λ(∇(x) − ∇(x⁻)))`, `W~ = I − cΛ(I − W)`, `c = 1/(2 max α_i)`,
+//! `x = prox_{α_i r}(z);  z⁺ = z − x + W~(2x − x⁻ − Λ(∇(x) − ∇(x⁻)))`, `W~ = I − cΛ(I − W)`, `c = 1/(2 max_i α_i)`,
 //!
-//! exact for `α_i < 2/L_i`. `W~ = (I + W)/2` only when all steps are equal: with that `W~` and unequal steps the fixed point is wrong.
+//! exact for `α_i < 2/L_i`, or `Λ⁻¹ ≻ ∇²f_i/2` where coordinates differ: every coordinate has its own `c` and `W~`.
+//! `W~ = (I + W)/2` only when all steps are equal: with that `W~` and unequal steps the fixed point is wrong.
 //! Computed as `z⁺ = x − Λ(∇ + G)`, `G⁺ = G + c(I − W)(2x − x⁻ − ΛΔ∇)`, which is the same recursion, `Σ G_i = 0` for ever.
 
 use super::Algorithm;
@@ -12,26 +13,33 @@ use crate::problem::Problem;
 
 /// Network-independent step sizes.
 pub struct Nids {
-    steps: Vec<f64>,
+    /// `α_i`, `[agents, dimension]`
+    steps: Field,
+    /// `c`, `[dimension]`
+    scales: Vec<f64>,
     weights: Vec<f64>,
 }
 
 impl Nids {
-    /// `steps`: `α_i` per agent; `weights`: the off-diagonal `w_ij` of `W` for every edge.
-    pub fn new(steps: Vec<f64>, weights: &[f64]) -> Self {
-        let largest = steps.iter().copied().fold(0.0, f64::max);
-        let c = 0.5 / largest;
+    /// `steps`: `α_i`, `[agents, dimension]`; `weights`: the off-diagonal `w_ij` of `W` for every edge.
+    pub fn new(steps: Field, weights: &[f64]) -> Self {
+        let largest = |k: usize| {
+            (0..steps.rows())
+                .map(|i| steps.row(i)[k])
+                .fold(0.0, f64::max)
+        };
         Self {
+            scales: (0..steps.dimension()).map(|k| 0.5 / largest(k)).collect(),
             steps,
-            weights: weights.iter().map(|w| c * w).collect(),
+            weights: weights.to_vec(),
         }
     }
 
     fn prox(&self, problem: &Problem, v: &Field, out: &mut Field) {
         let r = problem.regularizer();
         out.for_each_row(|i, row| {
-            for (o, &v) in row.iter_mut().zip(v.row(i)) {
-                *o = r.prox(self.steps[i], v);
+            for ((o, &v), &alpha) in row.iter_mut().zip(v.row(i)).zip(self.steps.row(i)) {
+                *o = r.prox(alpha, v);
             }
         });
     }
@@ -75,22 +83,27 @@ impl Algorithm for Nids {
         // The first step is z¹ = x⁰ − Λ∇(x⁰): there is no message yet.
         if s.started {
             s.z.for_each_row(|i, u| {
-                let alpha = self.steps[i];
+                let alpha = self.steps.row(i);
                 let (x, x_last, g, g_last) = (x.row(i), x_last.row(i), g.row(i), g_last.row(i));
                 for k in 0..u.len() {
-                    u[k] = 2.0 * x[k] - x_last[k] - alpha * (g[k] - g_last[k]);
+                    u[k] = 2.0 * x[k] - x_last[k] - alpha[k] * (g[k] - g_last[k]);
                 }
             });
             network.disagreement(&self.weights, &s.z, &mut s.mixed);
-            s.flow.add_scaled(1.0, &s.mixed);
+            let mixed = &s.mixed;
+            s.flow.for_each_row(|i, flow| {
+                for ((f, m), c) in flow.iter_mut().zip(mixed.row(i)).zip(&self.scales) {
+                    *f += c * m;
+                }
+            });
         }
         s.started = true;
         let flow = &s.flow;
         s.z.for_each_row(|i, z| {
-            let alpha = self.steps[i];
+            let alpha = self.steps.row(i);
             let (x, g, flow) = (x.row(i), g.row(i), flow.row(i));
             for k in 0..z.len() {
-                z[k] = x[k] - alpha * (g[k] + flow[k]);
+                z[k] = x[k] - alpha[k] * (g[k] + flow[k]);
             }
         });
         std::mem::swap(&mut s.x, &mut s.x_last);

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub struct Args {
     /// The graph, as RON or @file
     graph: String,
-    /// Mixing matrix: LazyMetropolis, Metropolis, Laplacian, Uniform (default: all four)
+    /// Mixing matrix: LazyMetropolis, Metropolis, Laplacian, Uniform, Fastest (default: all)
     #[arg(long)]
     mixing: Option<String>,
     /// Seed of random graphs
@@ -53,6 +53,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             MixingKind::Metropolis,
             MixingKind::Laplacian,
             MixingKind::Uniform,
+            MixingKind::Fastest,
         ],
     };
     let graph = input::graph("GRAPH", &args.graph, args.seed)?;

@@ -49,7 +49,8 @@ pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
 pub fn algorithm(option: &str, typed: &str) -> anyhow::Result<AlgorithmSpec> {
     let (origin, content) = text(option, typed)?;
     AlgorithmSpec::parse(&origin, &content).map_err(|e| {
-        with_names(e, "ProxDgd PgExtra Nids ProxEd ProxAtc SemiAtc Diging Dlm Dapg Odapg Constants Rule(\"file\"), \
+        with_names(e, "ProxDgd PgExtra Nids DiagonalNids ProxEd ProxEdFast ProxEdMomentum ProxAtc SemiAtc Diging Dlm Dapg Odapg Opapc \
+            Constants Rule(\"file\"), \
             bare or with options: ProxEd(step: 0.03)")
     })
 }

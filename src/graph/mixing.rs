@@ -5,8 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fastest;
 use super::spectrum::{self, Spectrum};
 use super::{Graph, GraphError};
+
+/// Beyond this many agents the search for the fastest weights takes minutes.
+const FASTEST_AGENTS: usize = 100;
 
 /// The rule behind the edge weights; `d_i` is the degree of agent `i`, `L` the graph Laplacian.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -20,6 +24,9 @@ pub enum MixingKind {
     Laplacian,
     /// `w_ij = 1 / (1 + d_max)`.
     Uniform,
+    /// A weight of its own for every edge, chosen so that `W` averages as fast as it can. Self weights may be negative. Graphs
+    /// of more than 100 agents, too large for the search, keep the constant of [`MixingKind::Laplacian`].
+    Fastest,
 }
 
 /// A symmetric mixing matrix with rows that sum to one, stored by edge.
@@ -40,16 +47,21 @@ impl Mixing {
             |&(i, j): &(usize, usize)| 1.0 / (1 + graph.degree(i).max(graph.degree(j))) as f64;
         let uniform = 1.0 / (1 + graph.max_degree()) as f64;
         let constant = |weight: f64| vec![weight; graph.edges().len()];
+        let best_constant = || {
+            spectrum::extremes(graph, &constant(1.0))
+                .map_or(uniform, |(smallest, largest)| 2.0 / (smallest + largest))
+        };
         let edge_weights = match kind {
             MixingKind::Metropolis => graph.edges().iter().map(metropolis).collect(),
             MixingKind::LazyMetropolis => {
                 graph.edges().iter().map(|e| 0.5 * metropolis(e)).collect()
             }
             MixingKind::Uniform => constant(uniform),
-            MixingKind::Laplacian => constant(
-                spectrum::extremes(graph, &constant(1.0))
-                    .map_or(uniform, |(smallest, largest)| 2.0 / (smallest + largest)),
-            ),
+            MixingKind::Fastest if graph.agents() <= FASTEST_AGENTS => graph
+                .fastest
+                .get_or_init(|| fastest::weights(graph, best_constant()))
+                .clone(),
+            MixingKind::Laplacian | MixingKind::Fastest => constant(best_constant()),
         };
         let self_weights = (0..graph.agents())
             .map(|i| {
@@ -109,11 +121,12 @@ mod tests {
     use proptest::prelude::*;
     use std::f64::consts::PI;
 
-    const KINDS: [MixingKind; 4] = [
+    const KINDS: [MixingKind; 5] = [
         MixingKind::LazyMetropolis,
         MixingKind::Metropolis,
         MixingKind::Laplacian,
         MixingKind::Uniform,
+        MixingKind::Fastest,
     ];
 
     fn spectrum(spec: GraphSpec, kind: MixingKind) -> Result<Spectrum, GraphError> {
@@ -134,7 +147,7 @@ mod tests {
                     rows[j] += weight;
                 }
                 prop_assert!(rows.iter().all(|row| (row - 1.0).abs() < 1e-14));
-                if kind != MixingKind::Laplacian {
+                if !matches!(kind, MixingKind::Laplacian | MixingKind::Fastest) {
                     prop_assert!(mixing.self_weights().iter().all(|&weight| weight > 0.0));
                 }
                 let spectrum = mixing.spectrum(&graph).unwrap();
@@ -178,6 +191,7 @@ mod tests {
             MixingKind::Metropolis,
             MixingKind::Uniform,
             MixingKind::Laplacian,
+            MixingKind::Fastest,
         ] {
             let spectrum = spectrum(GraphSpec::Complete(9), kind)?;
             assert_eq!((spectrum.sigma, spectrum.gap), (0.0, 1.0), "{kind:?}");

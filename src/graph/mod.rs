@@ -5,12 +5,14 @@
 //! and [`svg`] draws it.
 
 mod draw;
+mod fastest;
 mod mixing;
 mod spectrum;
 mod topology;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use petgraph::unionfind::UnionFind;
 use rayon::prelude::*;
@@ -105,6 +107,8 @@ pub struct Graph {
     edges: Vec<(usize, usize)>,
     neighbors: Vec<Vec<Neighbor>>,
     layout: Layout,
+    /// The weights of [`MixingKind::Fastest`], once someone has asked for them.
+    fastest: OnceLock<Vec<f64>>,
 }
 
 /// What the family of a graph knows about drawing it.
@@ -181,6 +185,7 @@ impl Graph {
             edges: ordered,
             neighbors,
             layout: Layout::Free,
+            fastest: OnceLock::new(),
         })
     }
 

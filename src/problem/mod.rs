@@ -209,6 +209,18 @@ impl Problem {
         out.for_each_row(|i, g| self.gradient(i, x.row(i), g));
     }
 
+    /// Writes to `out` (length `d`) the diagonal of `sup φ''·A_iᵀA_i/m_i`, the matrix that bounds `∇²f_i` from above.
+    pub fn curvature_diagonal(&self, agent: usize, out: &mut [f64]) {
+        let shard = &self.shards[agent];
+        let bound = with_loss!(self.loss, L => L::CURVATURE_BOUND) / shard.targets.len() as f64;
+        out.fill(0.0);
+        for row in shard.features.chunks_exact(self.dimension) {
+            for (h, a) in out.iter_mut().zip(row) {
+                *h += bound * a * a;
+            }
+        }
+    }
+
     /// `f_i(x)`.
     pub fn local_loss(&self, agent: usize, x: &[f64]) -> f64 {
         let shard = &self.shards[agent];
@@ -265,6 +277,30 @@ mod tests {
                     };
                     let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
                     assert!((g[k] - difference).abs() < 1e-8, "{loss:?} {agent} {k}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn curvature_diagonal_bounds_gradient_differences_and_is_attained() {
+        // At x = 0 the logistic curvature is at its bound; that of least squares is the same everywhere.
+        for loss in [Loss::LeastSquares, Loss::Logistic] {
+            let problem = random_problem(loss);
+            let (mut diagonal, mut ahead, mut behind) = ([0.0; 5], [0.0; 5], [0.0; 5]);
+            for agent in 0..3 {
+                problem.curvature_diagonal(agent, &mut diagonal);
+                for k in 0..5 {
+                    let mut x = [0.0; 5];
+                    x[k] = 1e-4;
+                    problem.gradient(agent, &x, &mut ahead);
+                    x[k] = -1e-4;
+                    problem.gradient(agent, &x, &mut behind);
+                    let difference = (ahead[k] - behind[k]) / 2e-4;
+                    assert!(
+                        (diagonal[k] - difference).abs() < 1e-7,
+                        "{loss:?} {agent} {k}"
+                    );
                 }
             }
         }

@@ -3,7 +3,10 @@
 //! `ProxEd`, `ProxEd(step: 0.03)`, `Rule("models/lasso/rule.ron")`. A step that is not given comes from theory.
 
 use super::{Constants, FrozenRule, RuleError, Shared, SharedRule, Structure, milodo::MilodoRule};
-use crate::algorithm::{Abc, AbcKind, Dapg, FastMix, Nids, Odapg, Process, ProxDgd, start};
+use crate::algorithm::{
+    Abc, AbcKind, Chebyshev, Dapg, FastMix, Nids, Odapg, Opapc, Process, ProxDgd, ProxEdMomentum,
+    diagonal_steps, start,
+};
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
 use crate::network::Network;
 use crate::problem::Problem;
@@ -12,7 +15,7 @@ use std::path::PathBuf;
 
 /// The most numbers in one field of agents and edges (2 GiB of `f64`).
 const MOST_NUMBERS: f64 = (1_u64 << 28) as f64;
-/// The most rounds of one FastMix: an iteration cannot be interrupted.
+/// The most rounds of one gossip: an iteration cannot be interrupted.
 const MAX_MIXINGS: usize = 1_000;
 
 /// Why an algorithm could not be put to work.
@@ -85,11 +88,53 @@ pub enum AlgorithmSpec {
         #[serde(default)]
         mixing: MixingKind,
     },
+    /// NIDS preconditioned by the diagonal of the local curvature.
+    DiagonalNids {
+        /// `α_ik L_i` where the coordinate has the largest curvature
+        #[serde(default)]
+        step: Option<f64>,
+        /// `ω`, the share of the diagonal in the preconditioner
+        #[serde(default)]
+        blend: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
     /// Exact Diffusion with prox.
     ProxEd {
         /// `α`
         #[serde(default)]
         step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Exact Diffusion with prox and Chebyshev gossip.
+    ProxEdFast {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// Rounds of the gossip.
+        #[serde(default)]
+        mixings: Option<usize>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Exact Diffusion with prox, momentum and Chebyshev gossip.
+    ProxEdMomentum {
+        /// `α`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `β`
+        #[serde(default)]
+        beta: Option<f64>,
+        /// Whether an agent drops its momentum where it points uphill.
+        #[serde(default)]
+        restart: Option<bool>,
+        /// Rounds of the gossip.
+        #[serde(default)]
+        mixings: Option<usize>,
         /// `W`
         #[serde(default)]
         mixing: MixingKind,
@@ -154,6 +199,21 @@ pub enum AlgorithmSpec {
         #[serde(default)]
         tau: Option<f64>,
         /// Rounds of each FastMix.
+        #[serde(default)]
+        mixings: Option<usize>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Optimal proximal alternating predictor-corrector; for smooth problems only.
+    Opapc {
+        /// `η`
+        #[serde(default)]
+        step: Option<f64>,
+        /// `μ`
+        #[serde(default)]
+        mu: Option<f64>,
+        /// Rounds of the gossip.
         #[serde(default)]
         mixings: Option<usize>,
         /// `W`
@@ -249,10 +309,21 @@ impl AlgorithmSpec {
         }
     }
 
-    /// The handcrafted methods with all options left out, in the order of reports.
+    /// The handcrafted methods that take every problem, with all options left out, in the order of reports.
     pub fn handcrafted() -> Vec<Self> {
         [
-            "ProxDgd", "PgExtra", "Nids", "ProxEd", "ProxAtc", "SemiAtc", "Diging", "Dlm", "Dapg",
+            "ProxDgd",
+            "PgExtra",
+            "Nids",
+            "DiagonalNids",
+            "ProxEd",
+            "ProxEdFast",
+            "ProxEdMomentum",
+            "ProxAtc",
+            "SemiAtc",
+            "Diging",
+            "Dlm",
+            "Dapg",
             "Odapg",
         ]
         .iter()
@@ -266,13 +337,17 @@ impl AlgorithmSpec {
             Self::ProxDgd { .. } => "ProxDgd".into(),
             Self::PgExtra { .. } => "PgExtra".into(),
             Self::Nids { .. } => "Nids".into(),
+            Self::DiagonalNids { .. } => "DiagonalNids".into(),
             Self::ProxEd { .. } => "ProxEd".into(),
+            Self::ProxEdFast { .. } => "ProxEdFast".into(),
+            Self::ProxEdMomentum { .. } => "ProxEdMomentum".into(),
             Self::ProxAtc { .. } => "ProxAtc".into(),
             Self::SemiAtc { .. } => "SemiAtc".into(),
             Self::Diging { .. } => "Diging".into(),
             Self::Dlm { .. } => "Dlm".into(),
             Self::Dapg { .. } => "Dapg".into(),
             Self::Odapg { .. } => "Odapg".into(),
+            Self::Opapc { .. } => "Opapc".into(),
             Self::Constants { .. } => "Constants".into(),
             Self::Rule(path) => {
                 let stem = path
@@ -316,6 +391,37 @@ impl AlgorithmSpec {
             | Self::Diging { step, mixing } => {
                 vec![("step", number(step)), ("mixing", kind(mixing))]
             }
+            Self::DiagonalNids {
+                step,
+                blend,
+                mixing,
+            } => vec![
+                ("step", number(step)),
+                ("blend", number(blend)),
+                ("mixing", kind(mixing)),
+            ],
+            Self::ProxEdFast {
+                step,
+                mixings,
+                mixing,
+            } => vec![
+                ("step", number(step)),
+                ("mixings", count(mixings)),
+                ("mixing", kind(mixing)),
+            ],
+            Self::ProxEdMomentum {
+                step,
+                beta,
+                restart,
+                mixings,
+                mixing,
+            } => vec![
+                ("step", number(step)),
+                ("beta", number(beta)),
+                ("restart", restart.map(|r| r.to_string())),
+                ("mixings", count(mixings)),
+                ("mixing", kind(mixing)),
+            ],
             Self::Dlm { step, penalty } => {
                 vec![("step", number(step)), ("penalty", number(penalty))]
             }
@@ -341,6 +447,17 @@ impl AlgorithmSpec {
                 ("mixings", count(mixings)),
                 ("mixing", kind(mixing)),
             ],
+            Self::Opapc {
+                step,
+                mu,
+                mixings,
+                mixing,
+            } => vec![
+                ("step", number(step)),
+                ("mu", number(mu)),
+                ("mixings", count(mixings)),
+                ("mixing", kind(mixing)),
+            ],
             Self::Constants {
                 primal,
                 momentum,
@@ -359,6 +476,26 @@ impl AlgorithmSpec {
                 ("memory", number(memory)),
             ],
             Self::Rule(_) => Vec::new(),
+        }
+    }
+
+    /// The rounds of one gossip, where the method has the option.
+    pub(crate) fn mixings_mut(&mut self) -> Option<&mut Option<usize>> {
+        match self {
+            Self::ProxEdFast { mixings, .. }
+            | Self::ProxEdMomentum { mixings, .. }
+            | Self::Dapg { mixings, .. }
+            | Self::Odapg { mixings, .. }
+            | Self::Opapc { mixings, .. } => Some(mixings),
+            _ => None,
+        }
+    }
+
+    /// Whether agents restart, where the method has the option.
+    pub(crate) fn restart_mut(&mut self) -> Option<&mut Option<bool>> {
+        match self {
+            Self::ProxEdMomentum { restart, .. } => Some(restart),
+            _ => None,
         }
     }
 
@@ -443,18 +580,62 @@ impl AlgorithmSpec {
                 ))
             }
             Self::Nids { step, mixing } => {
-                let factor = positive("step", step.unwrap_or(1.0))?;
-                // An agent without curvature has no step of its own: it takes the largest L's.
-                let steps = (0..problem.agents())
-                    .map(|i| problem.smoothness(i))
-                    .map(|li| factor / if li > 0.0 { li } else { l })
-                    .collect();
+                let steps = diagonal_steps(problem, positive("step", step.unwrap_or(1.0))?, 0.0);
                 let mixing = Mixing::new(graph, mixing);
                 Ok(start(
                     Nids::new(steps, mixing.edge_weights()),
                     problem,
                     network,
                 ))
+            }
+            Self::DiagonalNids {
+                step,
+                blend,
+                mixing,
+            } => {
+                let blend = blend.unwrap_or(0.5);
+                if !(0.0..1.0).contains(&blend) {
+                    return Err(self.out_of_range("blend", blend, "a number in [0, 1)"));
+                }
+                let steps = diagonal_steps(problem, positive("step", step.unwrap_or(1.0))?, blend);
+                let mixing = Mixing::new(graph, mixing);
+                Ok(start(
+                    Nids::new(steps, mixing.edge_weights()),
+                    problem,
+                    network,
+                ))
+            }
+            Self::ProxEdFast {
+                step,
+                mixings,
+                mixing,
+            } => {
+                let rule = ProxEdMomentum {
+                    step: step_or(step, 1.0)?,
+                    beta: 0.0,
+                    restart: false,
+                    gossip: self.chebyshev(graph, Some(mixings.unwrap_or(2)), mixing)?,
+                };
+                Ok(start(rule, problem, network))
+            }
+            Self::ProxEdMomentum {
+                step,
+                beta,
+                restart,
+                mixings,
+                mixing,
+            } => {
+                let beta = beta.unwrap_or(0.5);
+                if !(0.0..1.0).contains(&beta) {
+                    return Err(self.out_of_range("beta", beta, "a number in [0, 1)"));
+                }
+                let rule = ProxEdMomentum {
+                    step: step_or(step, 1.0)?,
+                    beta,
+                    restart: restart.unwrap_or(false),
+                    gossip: self.chebyshev(graph, Some(mixings.unwrap_or(1)), mixing)?,
+                };
+                Ok(start(rule, problem, network))
             }
             Self::Dapg {
                 step,
@@ -497,6 +678,41 @@ impl AlgorithmSpec {
                     problem,
                     network,
                 ))
+            }
+            Self::Opapc {
+                step,
+                mu,
+                mixings,
+                mixing,
+            } => {
+                let r = problem.regularizer();
+                if r.l1 > 0.0 || r.bounds.is_some() {
+                    return Err(AlgorithmError::Misfit {
+                        rule: self.name(),
+                        reason: format!(
+                            "takes smooth problems only, found {}; expected l1 = 0 and no box",
+                            if r.l1 > 0.0 {
+                                format!("l1 = {}", r.l1)
+                            } else {
+                                "a box".into()
+                            }
+                        ),
+                    });
+                }
+                let l = l + r.l2;
+                // Theory's μ where r is strongly convex; else a value that is safe in practice.
+                let mu = positive("mu", mu.unwrap_or(if r.l2 > 0.0 { r.l2 } else { 0.01 * l }))?;
+                let gossip = self.chebyshev(graph, mixings, mixing)?;
+                let condition = gossip.largest() / gossip.smallest();
+                let tau = (0.5 * (condition * mu / l).sqrt()).min(1.0);
+                let step = positive("step", step.unwrap_or(0.25 / (tau * l)))?;
+                let rule = Opapc {
+                    step,
+                    tau,
+                    mu,
+                    gossip,
+                };
+                Ok(start(rule, problem, network))
             }
             Self::Constants { .. } => {
                 let shared = Shared::constant(self.constants().unwrap_or_default());
@@ -567,16 +783,35 @@ impl AlgorithmSpec {
         mixings: Option<usize>,
         kind: MixingKind,
     ) -> Result<FastMix, AlgorithmError> {
-        let mixings = mixings.unwrap_or(1);
-        if !(1..=MAX_MIXINGS).contains(&mixings) {
-            return Err(self.out_of_range("mixings", mixings as f64, "1 to 1000"));
-        }
+        let mixings = self.mixings(mixings.unwrap_or(1))?;
         let mixing = Mixing::new(graph, kind);
         Ok(FastMix::new(
             mixing.spectrum(graph)?.sigma,
             mixings,
             mixing.edge_weights(),
         ))
+    }
+
+    /// Without `mixings`, `⌊√(λ_max/λ_2)⌋` rounds, after which the eigenvalues of the gossip are all of one size.
+    fn chebyshev(
+        &self,
+        graph: &Graph,
+        mixings: Option<usize>,
+        kind: MixingKind,
+    ) -> Result<Chebyshev, AlgorithmError> {
+        let mixing = Mixing::new(graph, kind);
+        let spectrum = mixing.spectrum(graph)?;
+        let root = (spectrum.laplacian_max / (1.0 - spectrum.lambda_2)).sqrt();
+        let mixings = self.mixings(mixings.unwrap_or((root as usize).clamp(1, MAX_MIXINGS)))?;
+        Ok(Chebyshev::new(&spectrum, mixings, mixing.edge_weights()))
+    }
+
+    fn mixings(&self, mixings: usize) -> Result<usize, AlgorithmError> {
+        if (1..=MAX_MIXINGS).contains(&mixings) {
+            Ok(mixings)
+        } else {
+            Err(self.out_of_range("mixings", mixings as f64, "1 to 1000"))
+        }
     }
 }
 

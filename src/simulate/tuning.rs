@@ -2,14 +2,17 @@
 //!
 //! A candidate is a method with a step in units of `1/L` of the problem at hand, so one tuned value serves a family whose `L`
 //! varies. A candidate that misses the target gap on fewer problems wins, then the one with the smaller median number of rounds
-//! to it, then the one with the smaller median final gap. First a coarse grid (with every mixing matrix that the method may use), then a finer one
-//! around the best. A best value on the grid's edge is flagged.
+//! to it, then the one with the smaller median final gap. First a coarse grid (with every mixing matrix and every number of
+//! mixings that the method may use), then a finer one around the best. A best value on the grid's edge is flagged. `Constants`,
+//! seven of them, are searched from several starts instead.
 
 use super::{Options, simulate};
-use crate::graph::{Graph, MixingKind};
+use crate::graph::{Graph, Mixing, MixingKind};
 use crate::network::Network;
 use crate::problem::{Optimum, Problem};
+use crate::random;
 use crate::rule::{AlgorithmError, AlgorithmSpec, Constants};
+use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
 /// A problem with its optimum.
@@ -21,7 +24,7 @@ struct Candidate {
     method: AlgorithmSpec,
     /// Step in units of `1/L`.
     factor: f64,
-    /// The second parameter where there is one: `a`, `τ` or `penalty`.
+    /// The second parameter where there is one: `a`, `τ`, `penalty`, `β`, `ω`, or `μ` in units of `L`.
     second: f64,
     kind: MixingKind,
 }
@@ -69,9 +72,12 @@ const STEPS: [f64; 12] = [
     0.1, 0.25, 0.5, 0.75, 1.0, 1.4, 1.9, 2.6, 3.6, 5.0, 7.0, 10.0,
 ];
 const REFINE: [f64; 4] = [0.8, 0.9, 1.1, 1.22];
-const MOMENTA: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5];
+const MOMENTA: [f64; 8] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 0.8];
 const COUPLINGS: [f64; 6] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7];
 const PENALTIES: [f64; 5] = [0.25, 0.5, 1.0, 1.5, 2.0];
+const BETAS: [f64; 6] = [0.2, 0.35, 0.5, 0.65, 0.8, 0.9];
+const BLENDS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 0.95];
+const CONVEXITIES: [f64; 7] = [1e-4, 4e-4, 1e-3, 4e-3, 1e-2, 4e-2, 0.1];
 
 impl Candidate {
     /// The method with absolute parameters for `problem`.
@@ -85,7 +91,26 @@ impl Candidate {
                 step: Some(self.factor),
                 mixing,
             },
+            AlgorithmSpec::DiagonalNids { .. } => AlgorithmSpec::DiagonalNids {
+                step: Some(self.factor),
+                blend: second,
+                mixing,
+            },
             AlgorithmSpec::ProxEd { .. } => AlgorithmSpec::ProxEd { step, mixing },
+            AlgorithmSpec::ProxEdFast { mixings, .. } => AlgorithmSpec::ProxEdFast {
+                step,
+                mixings,
+                mixing,
+            },
+            AlgorithmSpec::ProxEdMomentum {
+                restart, mixings, ..
+            } => AlgorithmSpec::ProxEdMomentum {
+                step,
+                beta: second,
+                restart,
+                mixings,
+                mixing,
+            },
             AlgorithmSpec::ProxAtc { .. } => AlgorithmSpec::ProxAtc { step, mixing },
             AlgorithmSpec::SemiAtc { .. } => AlgorithmSpec::SemiAtc { step, mixing },
             AlgorithmSpec::Diging { .. } => AlgorithmSpec::Diging { step, mixing },
@@ -105,6 +130,13 @@ impl Candidate {
                 mixings,
                 mixing,
             },
+            // In theory η = 1/(4τL), and τ grows as √(μ/L).
+            AlgorithmSpec::Opapc { mixings, .. } => AlgorithmSpec::Opapc {
+                step: step.map(|s| 0.5 * s / self.second.sqrt()),
+                mu: Some(self.second * problem.smoothness_max()),
+                mixings,
+                mixing,
+            },
             AlgorithmSpec::Constants { .. } | AlgorithmSpec::Rule(_) => self.method.clone(),
         }
     }
@@ -114,6 +146,9 @@ impl Candidate {
             AlgorithmSpec::Dapg { .. } => ("a", &MOMENTA),
             AlgorithmSpec::Odapg { .. } => ("tau", &COUPLINGS),
             AlgorithmSpec::Dlm { .. } => ("penalty", &PENALTIES),
+            AlgorithmSpec::DiagonalNids { .. } => ("blend", &BLENDS),
+            AlgorithmSpec::ProxEdMomentum { .. } => ("beta", &BETAS),
+            AlgorithmSpec::Opapc { .. } => ("mu", &CONVEXITIES),
             _ => ("", &[1.0]),
         }
     }
@@ -183,6 +218,76 @@ fn score(
     })
 }
 
+/// The method with every choice of those counts and switches that were left out.
+fn variants(method: &AlgorithmSpec) -> Vec<AlgorithmSpec> {
+    let mixings: &[usize] = match method {
+        AlgorithmSpec::ProxEdFast { .. } => &[2, 3],
+        AlgorithmSpec::Opapc { .. } => &[1, 2, 3],
+        _ => &[1, 2],
+    };
+    let all = with_all(vec![method.clone()], mixings, AlgorithmSpec::mixings_mut);
+    with_all(all, &[false, true], AlgorithmSpec::restart_mut)
+}
+
+/// Every method once with each of the values, where it has the option and leaves it out.
+fn with_all<T: Copy>(
+    methods: Vec<AlgorithmSpec>,
+    values: &[T],
+    option: fn(&mut AlgorithmSpec) -> Option<&mut Option<T>>,
+) -> Vec<AlgorithmSpec> {
+    let mut all = Vec::new();
+    for mut method in methods {
+        if !matches!(option(&mut method), Some(None)) {
+            all.push(method);
+            continue;
+        }
+        for &value in values {
+            let mut variant = method.clone();
+            if let Some(left_out) = option(&mut variant) {
+                *left_out = Some(value);
+            }
+            all.push(variant);
+        }
+    }
+    all
+}
+
+/// The mixing matrices that a method may use, those that are the same on this graph counted once.
+fn kinds(method: &AlgorithmSpec, graph: &Graph) -> Vec<MixingKind> {
+    let all: &[MixingKind] = match method {
+        AlgorithmSpec::Dlm { .. } => return vec![MixingKind::LazyMetropolis],
+        // Chebyshev gossip scales the spectrum itself.
+        AlgorithmSpec::ProxEdFast { .. }
+        | AlgorithmSpec::ProxEdMomentum { .. }
+        | AlgorithmSpec::Opapc { .. } => &[
+            MixingKind::Metropolis,
+            MixingKind::Laplacian,
+            MixingKind::Fastest,
+        ],
+        _ => &[
+            MixingKind::LazyMetropolis,
+            MixingKind::Metropolis,
+            MixingKind::Laplacian,
+            MixingKind::Fastest,
+        ],
+    };
+    let mut distinct: Vec<Mixing> = Vec::new();
+    for kind in all {
+        let mixing = Mixing::new(graph, *kind);
+        let same = |other: &Mixing| {
+            other
+                .edge_weights()
+                .iter()
+                .zip(mixing.edge_weights())
+                .all(|(a, b)| (a - b).abs() <= 1e-6 * b)
+        };
+        if !distinct.iter().any(same) {
+            distinct.push(mixing);
+        }
+    }
+    distinct.iter().map(Mixing::kind).collect()
+}
+
 /// Tunes `method` on `problems`; `progress` is called once per candidate.
 ///
 /// # Errors
@@ -205,14 +310,6 @@ pub fn tune(
     };
     let (second_name, second_grid) = first.second_grid();
     first.second = second_grid[second_grid.len() / 2];
-    let kinds: &[MixingKind] = match method {
-        AlgorithmSpec::Dlm { .. } => &[MixingKind::LazyMetropolis],
-        _ => &[
-            MixingKind::LazyMetropolis,
-            MixingKind::Metropolis,
-            MixingKind::Laplacian,
-        ],
-    };
     let mut best: Option<(Score, Candidate)> = None;
     let mut tried = 0;
     let mut consider = |candidate: Candidate, best: &mut Option<(Score, Candidate)>| {
@@ -232,16 +329,18 @@ pub fn tune(
         }
         Ok::<(), AlgorithmError>(())
     };
-    for kind in kinds {
-        for factor in STEPS {
-            for second in second_grid {
-                let candidate = Candidate {
-                    factor,
-                    second: *second,
-                    kind: *kind,
-                    ..first.clone()
-                };
-                consider(candidate, &mut best)?;
+    for method in variants(method) {
+        for kind in kinds(&method, graph) {
+            for factor in STEPS {
+                for second in second_grid {
+                    let candidate = Candidate {
+                        method: method.clone(),
+                        factor,
+                        second: *second,
+                        kind,
+                    };
+                    consider(candidate, &mut best)?;
+                }
             }
         }
     }
@@ -258,7 +357,7 @@ pub fn tune(
         let centre = best.as_ref().map_or(centre.clone(), |(_, c)| c.clone());
         for scale in REFINE {
             let second = significant(centre.second * scale);
-            if second <= 1.0 || second_name == "penalty" {
+            if second < 1.0 || second_name == "penalty" {
                 consider(
                     Candidate {
                         second,
@@ -343,6 +442,14 @@ struct Knob {
     multiplicative: bool,
 }
 
+impl Knob {
+    /// Moves the constant, rounded and kept in range.
+    fn set(&self, constants: &mut Constants, moved: impl Fn(f64) -> f64) {
+        let value = (self.get)(constants);
+        *value = significant(moved(*value).clamp(self.range.0, self.range.1));
+    }
+}
+
 const KNOBS: [Knob; 7] = [
     Knob {
         name: "primal",
@@ -354,14 +461,14 @@ const KNOBS: [Knob; 7] = [
     Knob {
         name: "momentum",
         get: |c| &mut c.momentum,
-        range: (0.0, 0.95),
+        range: (0.0, 0.99),
         moves: &[-0.3, -0.1, 0.1, 0.2],
         multiplicative: false,
     },
     Knob {
         name: "dual",
         get: |c| &mut c.dual,
-        range: (0.02, 4.0),
+        range: (0.002, 4.0),
         moves: &[0.4, 0.7, 1.4, 2.0],
         multiplicative: true,
     },
@@ -395,7 +502,32 @@ const KNOBS: [Knob; 7] = [
     },
 ];
 
-/// Coordinate search over the seven constants, three sweeps.
+/// Lengths of the moves of a coordinate search; two sweeps with each, one where nothing is gained.
+const LENGTHS: [f64; 3] = [1.0, 0.5, 0.25];
+/// Joint moves after the coordinate searches.
+const JOINT_MOVES: u64 = 200;
+
+/// Where the search over constants starts: at the given ones; at high momentum, where the dual step has to be short, twice; at
+/// Exact Diffusion with heavy-ball momentum (`S = 1/P`, no extrapolation).
+fn starts(method: &AlgorithmSpec) -> [Constants; 4] {
+    let given = method.constants().unwrap_or_default();
+    let start = |primal, momentum, extrapolation, dual| Constants {
+        primal,
+        momentum,
+        extrapolation,
+        dual,
+        ..Constants::default()
+    };
+    [
+        given,
+        start(1.0, 0.8, 0.5, 0.3),
+        start(1.5, 0.9, 0.5, 0.1),
+        start(2.0, 0.4, 0.0, 0.5),
+    ]
+}
+
+/// Coordinate search over the seven constants from every start; then, from the best end, random moves of all constants at once,
+/// for constants are coupled (more momentum wants a shorter dual step): a (1+1) evolution strategy with the one-fifth rule.
 fn tune_constants(
     method: &AlgorithmSpec,
     problems: &[Certified],
@@ -403,37 +535,75 @@ fn tune_constants(
     goal: Goal,
     progress: &(dyn Fn() + Sync),
 ) -> Result<Tuned, AlgorithmError> {
-    let mut best = method.constants().unwrap_or_default();
-    let mut best_score = score(|_| spec_of(&best), problems, graph, goal)?;
-    let mut tried = 1;
-    for _ in 0..3 {
-        let before = best;
-        for knob in &KNOBS {
-            let centre = best;
-            for &m in knob.moves {
-                let mut candidate = centre;
-                let value = (knob.get)(&mut candidate);
-                let moved = if knob.multiplicative {
-                    *value * m
-                } else {
-                    *value + m
-                };
-                *value = significant(moved.clamp(knob.range.0, knob.range.1));
-                if candidate == centre {
-                    continue;
+    let (mut tried, mut fewest) = (0, u64::MAX);
+    let mut consider = |candidate: Constants, best: &mut (Score, Constants)| {
+        // A run three times as long as the best median of any start so far will not win.
+        let goal = Goal {
+            rounds: goal.rounds.min(fewest.saturating_mul(3)),
+            ..goal
+        };
+        let score = score(|_| spec_of(&candidate), problems, graph, goal)?;
+        tried += 1;
+        fewest = fewest.min(score.rounds);
+        progress();
+        let better = score.better(&best.0);
+        if better {
+            *best = (score, candidate);
+        }
+        Ok::<bool, AlgorithmError>(better)
+    };
+    let worst = Score {
+        missed: problems.len(),
+        rounds: u64::MAX,
+        gap: f64::INFINITY,
+    };
+    let mut overall = (worst, Constants::default());
+    for start in starts(method) {
+        let mut best = (worst, start);
+        consider(start, &mut best)?;
+        for length in LENGTHS {
+            for _ in 0..2 {
+                let before = best.1;
+                for knob in &KNOBS {
+                    let centre = best.1;
+                    for &m in knob.moves {
+                        let mut candidate = centre;
+                        if knob.multiplicative {
+                            knob.set(&mut candidate, |v| v * m.powf(length));
+                        } else {
+                            knob.set(&mut candidate, |v| v + m * length);
+                        }
+                        if candidate != centre {
+                            consider(candidate, &mut best)?;
+                        }
+                    }
                 }
-                let s = score(|_| spec_of(&candidate), problems, graph, goal)?;
-                tried += 1;
-                progress();
-                if s.better(&best_score) {
-                    (best, best_score) = (candidate, s);
+                if best.1 == before {
+                    break;
                 }
             }
         }
-        if best == before {
-            break;
+        if best.0.better(&overall.0) {
+            overall = best;
         }
     }
+    let mut length = 0.2;
+    for k in 0..JOINT_MOVES {
+        let mut rng = random::stream(0, "tuning/constants", &[k]);
+        let mut candidate = overall.1;
+        for knob in &KNOBS {
+            let draw: f64 = StandardNormal.sample(&mut rng);
+            if knob.multiplicative {
+                knob.set(&mut candidate, |v| v * (length * draw).exp());
+            } else {
+                knob.set(&mut candidate, |v| v + 0.3 * length * draw);
+            }
+        }
+        // Four failures undo the growth of one success.
+        let better = consider(candidate, &mut overall)?;
+        length = (length * if better { 1.5 } else { 0.904 }).clamp(0.02, 1.0);
+    }
+    let (best_score, best) = overall;
     let on_edge = KNOBS
         .iter()
         .filter(|k| {
@@ -459,4 +629,57 @@ fn tune_constants(
 /// Three significant digits, so that a tuned value can be typed.
 fn significant(v: f64) -> f64 {
     format!("{v:.2e}").parse().unwrap_or(v)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::GraphSpec;
+    use crate::problem::{ProblemSpec, Role, optimum};
+    use crate::rule::parse_ron;
+
+    #[test]
+    fn constants_end_no_worse_than_at_any_start() {
+        let graph = GraphSpec::Ring(5).build(1).unwrap();
+        let spec: ProblemSpec =
+            parse_ron("problem", "Lasso(dimension: 20, rows: 6, l1: 0.1)").unwrap();
+        let problem = spec.sample(5, 1, Role::Tuning, 0).unwrap();
+        let problems = [(problem.clone(), optimum::solve(&problem).unwrap())];
+        let goal = Goal {
+            target: 1e-6,
+            rounds: 1_000,
+        };
+        let method = AlgorithmSpec::parse("method", "Constants").unwrap();
+        let tuned = tune(&method, &problems, &graph, goal, &|| ()).unwrap();
+        for start in starts(&method) {
+            let rounds = score(|_| spec_of(&start), &problems, &graph, goal)
+                .unwrap()
+                .rounds;
+            assert!(tuned.rounds.unwrap() <= rounds, "{tuned:?}, {rounds}");
+        }
+    }
+
+    #[test]
+    fn mixing_matrices_that_coincide_count_once() {
+        let method = AlgorithmSpec::parse("method", "ProxEd").unwrap();
+        let count = |spec: GraphSpec| kinds(&method, &spec.build(1).unwrap()).len();
+        // On a ring all edges are alike, so that the fastest weights are the best constant.
+        assert_eq!(count(GraphSpec::Ring(8)), 3);
+        assert_eq!(
+            count(GraphSpec::ErdosRenyi {
+                agents: 10,
+                probability: 0.4
+            }),
+            4
+        );
+    }
+
+    #[test]
+    fn options_that_are_given_stay_and_others_take_every_value() {
+        let count = |text| variants(&AlgorithmSpec::parse("method", text).unwrap()).len();
+        assert_eq!(count("ProxEd"), 1);
+        assert_eq!(count("Dapg(mixings: 3)"), 1);
+        assert_eq!(count("ProxEdMomentum"), 4);
+        assert_eq!(count("ProxEdMomentum(restart: true)"), 2);
+    }
 }
