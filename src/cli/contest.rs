@@ -2,11 +2,12 @@
 
 use super::stop;
 use rayon::prelude::*;
+use starling::algorithm::Process;
 use starling::graph::Graph;
 use starling::network::Network;
 use starling::problem::{Problem, ProblemSpec, Role, optimum};
 use starling::rule::spec::start_frozen;
-use starling::rule::{AlgorithmSpec, FrozenRule};
+use starling::rule::{AlgorithmError, AlgorithmSpec, FrozenRule};
 use starling::simulate::tuning::{Certified, Tuned};
 use starling::simulate::{Options, Trace, simulate};
 use std::path::Path;
@@ -91,6 +92,18 @@ impl Contestant {
         })
     }
 
+    /// At the start of `problem`.
+    pub fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        match &self.rule {
+            Some(rule) => start_frozen(&self.name, rule.structure.clone(), problem, network),
+            None => self.at(problem).start(problem, network),
+        }
+    }
+
     /// One run on one test problem, until it ends or the user stops it.
     pub fn run(
         &self,
@@ -99,10 +112,7 @@ impl Contestant {
         options: &Options,
     ) -> anyhow::Result<Trace> {
         let mut network = Network::new(graph);
-        let mut process = match &self.rule {
-            Some(rule) => start_frozen(&self.name, rule.structure.clone(), problem, &mut network)?,
-            None => self.at(problem).start(problem, &mut network)?,
-        };
+        let mut process = self.start(problem, &mut network)?;
         Ok(simulate(
             process.as_mut(),
             problem,

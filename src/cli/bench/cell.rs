@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use starling::files::{FileError, write_atomic};
 use starling::graph::{Graph, Mixing, MixingKind};
-use starling::problem::{ProblemSpec, optimum};
+use starling::network::Network;
+use starling::problem::{ProblemSpec, Role, optimum};
 use starling::simulate::tuning::{Certified, Goal};
 use starling::simulate::{Options, Status, Trace};
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub struct Cell {
     /// Of everything that determines the test problems.
     key: String,
     entrants: Vec<Entrant>,
-    folder: PathBuf,
+    out: PathBuf,
 }
 
 /// What the test problems of a cell are like.
@@ -143,8 +144,9 @@ fn kept<T: serde::de::DeserializeOwned>(
 }
 
 impl Cell {
-    /// Reads the rules, draws the graph, and looks for the data: what is missing is found out before any work.
-    pub fn new(plan: Plan, cells: &Path) -> anyhow::Result<Self> {
+    /// Reads the rules, draws the graph and the first test problem, and starts everyone on it: what is missing or does not fit
+    /// is found out before any work.
+    pub fn new(plan: Plan, out: &Path) -> anyhow::Result<Self> {
         let graph = plan.graph.build(plan.seed)?;
         let data = match &plan.problem {
             ProblemSpec::Data { path, .. } => Some(file_hash(path)?),
@@ -196,13 +198,20 @@ impl Cell {
                 entrants.push(entrant(kind, &name, contestant, name.clone()));
             }
         }
-        let folder = cells.join(&plan.name);
+        let first = plan
+            .problem
+            .sample(graph.agents(), plan.seed, Role::Test, 0)?;
+        for entrant in &entrants {
+            entrant
+                .contestant
+                .start(&first, &mut Network::new(&graph))?;
+        }
         Ok(Self {
             plan,
             graph,
             key,
             entrants,
-            folder,
+            out: out.into(),
         })
     }
 
@@ -227,7 +236,8 @@ impl Cell {
     fn file(&self, entrant: &Entrant) -> PathBuf {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         let name: String = entrant.contestant.name.chars().map(plain).collect();
-        self.folder.join(format!("{name}.json"))
+        self.out
+            .join(format!("cells/{}/{name}.json", self.plan.name))
     }
 
     /// Measures what is not kept from an earlier bench; with it, how many contestants were. Ctrl-C ends it between two runs,
@@ -238,7 +248,7 @@ impl Cell {
         bar: &ProgressBar,
     ) -> anyhow::Result<(Ground, Vec<Measured>, usize)> {
         let plan = &self.plan;
-        let ground_file = self.folder.with_extension("json");
+        let ground_file = self.out.join(format!("problems/{}.json", plan.name));
         let keep =
             |entrant: &Entrant| kept(&self.file(entrant), &entrant.key, |m: &Measured| &m.key);
         let mut measured: Vec<Option<Measured>> = match fresh {

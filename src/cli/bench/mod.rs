@@ -82,15 +82,14 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         list(&plans, context);
         return Ok(());
     }
-    check_writable(&args.out)?;
-    let folder = args.out.join("cells");
     let cells = plans
         .into_iter()
         .map(|plan| {
             let name = plan.name.clone();
-            Cell::new(plan, &folder).map_err(|e| e.context(format!("cell {name:?}")))
+            Cell::new(plan, &args.out).map_err(|e| anyhow::anyhow!("cell {name:?}: {e}"))
         })
         .collect::<anyhow::Result<Vec<Cell>>>()?;
+    check_writable(&args.out)?;
     let work = cells.iter().map(Cell::work).sum();
     let bar = output::bar(
         work,

@@ -279,7 +279,7 @@ impl<'a> Chapter<'a> {
         let places: Vec<f64> = self.targets.iter().map(|(t, _)| -t.log10()).collect();
         let apart = places.windows(2).map(|p| p[1] - p[0]).fold(1.0, f64::min);
         let count = self.drawn().count() as f64;
-        let series = self.drawn().map(|(number, m)| {
+        let bars = self.drawn().map(|(number, m)| {
             let aside = 0.7 * apart * ((number as f64 + 0.5) / count - 0.5);
             let mut points = Vec::new();
             // The smallest target first: where the first points stand decides how much of the axis is shown.
@@ -303,6 +303,16 @@ impl<'a> Chapter<'a> {
                 ..Series::new(m.contestant.clone(), points)
             }
         });
+        let ends = [
+            places[0] - 0.5 * apart,
+            places[places.len() - 1] + 0.5 * apart,
+        ];
+        let between = |k: i32| ends[0] + (ends[1] - ends[0]) * f64::from(k) / 50.0;
+        let order = (0..=50).filter_map(|k| {
+            let digits = between(k);
+            Some((digits, self.ground.lower_bound(10_f64.powf(-digits))?))
+        });
+        let order = Series::new("√(κ/γ) ln(1/ε)", order.collect());
         Plot {
             title: format!("{}: rounds to the targets", self.cell.plan.name),
             x_label: "digits of the gap, −log10 (dots: medians; bars: 10–90 % of the problems)"
@@ -310,7 +320,7 @@ impl<'a> Chapter<'a> {
             y_label: "rounds".into(),
             x_log: false,
             y_log: true,
-            series: series.collect(),
+            series: bars.chain([order]).collect(),
         }
     }
 }

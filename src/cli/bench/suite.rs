@@ -148,10 +148,10 @@ impl Suite {
         for cell in &suite.cells {
             let name = &cell.name;
             // It names a folder.
-            let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             anyhow::ensure!(
-                !name.is_empty() && name.chars().all(fits),
-                "{origin}: the cell name {name:?}, expected letters, digits, `-` and `_`"
+                !name.is_empty() && !name.starts_with('.') && name.chars().all(fits),
+                "{origin}: the cell name {name:?}, expected letters, digits, `-`, `_` and `.`"
             );
             anyhow::ensure!(
                 names.insert(name),
