@@ -3,7 +3,7 @@
 
 use super::super::contest::{Contestant, test_problems};
 use super::super::{stop, tune};
-use super::suite::Plan;
+use super::suite::{Plan, file_stem};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -234,8 +234,7 @@ impl Cell {
     }
 
     fn file(&self, entrant: &Entrant) -> PathBuf {
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-        let name: String = entrant.contestant.name.chars().map(plain).collect();
+        let name = file_stem(&entrant.contestant.name);
         self.out
             .join(format!("cells/{}/{name}.json", self.plan.name))
     }

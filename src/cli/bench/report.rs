@@ -174,7 +174,7 @@ impl<'a> Chapter<'a> {
                 Kind::Rung => " (rung)",
                 _ => "",
             };
-            let count = |v: Option<u64>| v.map_or("–".into(), |v| v.to_string());
+            let count = |v: Option<u64>| v.map_or("∞".into(), |v| v.to_string());
             let mut cells = vec![format!("{}{kind}", e.contestant), rounds_text(&e.rounds)];
             if grouped {
                 let range = |(low, high)| format!("{}–{}", count(low), count(high));
@@ -207,11 +207,14 @@ impl<'a> Chapter<'a> {
             ground.conditions.iter().flatten().copied().collect(),
             f64::total_cmp,
         );
-        let outside: Vec<&str> = self
-            .measured
-            .iter()
-            .flat_map(|m| m.outside_envelope.iter().map(String::as_str))
-            .collect();
+        let certificates = self.measured.iter().map(|m| m.gap_certificate);
+        let certificate = certificates.fold(0.0, f64::max);
+        let rules = self.measured.iter().filter(|m| m.kind == Kind::Rule);
+        let notes = rules.flat_map(|m| {
+            let notes = m.outside_envelope.iter();
+            notes.map(|note| format!("{}: {note}", m.contestant))
+        });
+        let outside: Vec<String> = notes.collect();
         let outside = match outside.is_empty() {
             true => String::new(),
             false => format!(
@@ -220,7 +223,8 @@ impl<'a> Chapter<'a> {
             ),
         };
         format!(
-            "{} on {}: {} agents, {} edges, d = {}; {} test problems, {} to tune on, at most {} rounds. κ = {}, γ = {}.{outside}",
+            "{} on {}: {} agents, {} edges, d = {}; {} test problems, {} to tune on, at most {} rounds. κ = {}, γ = {}. Gaps are \
+             certified to {certificate:.0e}.{outside}",
             plan.problem,
             plan.graph,
             ground.agents,
@@ -335,9 +339,9 @@ fn seeds(mut medians: Vec<Option<u64>>) -> Option<(Option<u64>, Option<u64>)> {
 }
 
 fn rounds_text(rounds: &Spread<Option<u64>>) -> String {
-    let text = |r: Option<u64>| r.map_or("–".into(), |r| r.to_string());
+    let text = |r: Option<u64>| r.map_or("∞".into(), |r| r.to_string());
     match (rounds.low, rounds.high) {
-        (None, _) => "–".into(),
+        (None, _) => "∞".into(),
         (low, high) if low == high => text(rounds.median),
         (low, high) => format!("{} ({}–{})", text(rounds.median), text(low), text(high)),
     }
@@ -547,7 +551,8 @@ impl<'a> Report<'a> {
         let introduction = [
             "Every method is tuned for every target on problems apart from the test problems. Rounds, floats sent and gradient \
              evaluations of one agent are medians over the test problems with the 10–90 % range in brackets; a round is one exchange \
-             of one d-vector over every edge in both directions.",
+             of one d-vector over every edge in both directions. ∞: the target was not reached within the limit on rounds, where bars in plots \
+             end that have no end.",
             "A ratio is taken problem by problem: the rounds of the best published method (smallest median for that target) over those \
              of the contestant; above 1 the contestant is faster. Where only the contestant reached the target, the limit on rounds \
              stands for the other's, and “≥” says so; where only the other did, the ratio is 0. Rungs are methods of the rules' own structure \

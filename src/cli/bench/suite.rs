@@ -214,6 +214,12 @@ impl Suite {
     }
 }
 
+/// What the file of a contestant's figures is called.
+pub fn file_stem(contestant: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() { c } else { '-' };
+    contestant.chars().map(plain).collect()
+}
+
 impl RuleFiles {
     fn named(&self) -> (String, Vec<PathBuf>) {
         match self {
@@ -256,7 +262,8 @@ impl Plan {
         if names.is_empty() {
             return Err("nothing to run, expected at least one rule or baseline".into());
         }
-        if let Some(k) = (1..names.len()).find(|&k| names[..k].contains(&names[k])) {
+        let stems: Vec<String> = names.iter().map(|name| file_stem(name)).collect();
+        if let Some(k) = (1..stems.len()).find(|&k| stems[..k].contains(&stems[k])) {
             return Err(format!(
                 "two contestants are named {:?}, expected names that differ (a rule's can be given: (\"name\", [\"file\"]))",
                 names[k]
