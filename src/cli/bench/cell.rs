@@ -2,7 +2,7 @@
 //! of their own under a hash of everything that determines them, so that an interrupted bench continues.
 
 use super::super::contest::{Contestant, test_problems};
-use super::super::{stop, tune};
+use super::super::{stop, tune::problems};
 use super::suite::{Plan, file_stem};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ use starling::files::{FileError, write_atomic};
 use starling::graph::{Graph, Mixing, MixingKind};
 use starling::network::Network;
 use starling::problem::{ProblemSpec, Role, optimum};
-use starling::simulate::tuning::{Certified, Goal};
+use starling::simulate::tuning::{Certified, Goal, tune};
 use starling::simulate::{Options, Status, Trace};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,12 @@ struct Entrant {
     contestant: Contestant,
     /// Of everything that determines its figures.
     key: String,
+}
+
+/// A contestant as it runs, and the targets that it runs for, largest first.
+struct Runner {
+    contestant: Contestant,
+    targets: Vec<f64>,
 }
 
 /// A cell ready to run.
@@ -132,15 +138,10 @@ fn file_hash(path: &Path) -> Result<String, FileError> {
     }
 }
 
-/// What `file` holds if it was written under `key`.
-fn kept<T: serde::de::DeserializeOwned>(
-    file: &Path,
-    key: &str,
-    key_of: impl Fn(&T) -> &str,
-) -> Option<T> {
+/// What `file` holds, if that is what is asked for.
+fn kept<T: serde::de::DeserializeOwned>(file: &Path, fits: impl Fn(&T) -> bool) -> Option<T> {
     let text = std::fs::read_to_string(file).ok()?;
-    let value: T = serde_json::from_str(&text).ok()?;
-    (key_of(&value) == key).then_some(value)
+    serde_json::from_str(&text).ok().filter(fits)
 }
 
 impl Cell {
@@ -248,17 +249,11 @@ impl Cell {
     ) -> anyhow::Result<(Ground, Vec<Measured>, usize)> {
         let plan = &self.plan;
         let ground_file = self.out.join(format!("problems/{}.json", plan.name));
-        let keep =
-            |entrant: &Entrant| kept(&self.file(entrant), &entrant.key, |m: &Measured| &m.key);
-        let mut measured: Vec<Option<Measured>> = match fresh {
-            true => self.entrants.iter().map(|_| None).collect(),
-            false => self.entrants.iter().map(keep).collect(),
+        let keep = |entrant: &Entrant| {
+            let fits = |m: &Measured| m.key == entrant.key && m.targets.len() == plan.targets.len();
+            kept(&self.file(entrant), fits).filter(|_| !fresh)
         };
-        let skipped = measured.iter().flatten().count();
-        let known = match fresh {
-            true => None,
-            false => kept(&ground_file, &self.key, |g: &Ground| &g.key),
-        };
+        let mut measured: Vec<Option<Measured>> = self.entrants.iter().map(keep).collect();
         for (entrant, _) in self
             .entrants
             .iter()
@@ -267,12 +262,11 @@ impl Cell {
         {
             bar.inc(self.work_of(entrant));
         }
+        let skipped = measured.iter().flatten().count();
+        let known = kept(&ground_file, |g: &Ground| g.key == self.key).filter(|_| !fresh);
         if let (Some(ground), true) = (&known, skipped == self.entrants.len()) {
-            return Ok((
-                ground.clone(),
-                measured.into_iter().flatten().collect(),
-                skipped,
-            ));
+            let measured = measured.into_iter().flatten().collect();
+            return Ok((ground.clone(), measured, skipped));
         }
         bar.set_message(format!("{}: test problems", plan.name));
         let tests = test_problems(&plan.problem, &self.graph, plan.trials, plan.seed)?;
@@ -287,8 +281,7 @@ impl Cell {
                 continue;
             }
             if entrant.contestant.rule.is_none() && tuning.is_empty() {
-                tuning =
-                    tune::problems(&plan.problem, &self.graph, plan.tuning_problems, plan.seed)?;
+                tuning = problems(&plan.problem, &self.graph, plan.tuning_problems, plan.seed)?;
             }
             let figures = self.measure(entrant, &tests, &tuning, ground.median_problem, bar)?;
             write_atomic(&self.file(entrant), &serde_json::to_vec_pretty(&figures)?)?;
@@ -325,6 +318,88 @@ impl Cell {
         })
     }
 
+    /// Who runs, and for which targets: one run serves all targets that tuning gave the same parameters for. With how tuning
+    /// went, target by target; a rule is not tuned.
+    fn lineup(
+        &self,
+        entrant: &Entrant,
+        tests: &[Certified],
+        tuning: &[Certified],
+        bar: &ProgressBar,
+    ) -> anyhow::Result<(Vec<Runner>, Vec<Tuning>)> {
+        let plan = &self.plan;
+        let contestant = &entrant.contestant;
+        if contestant.rule.is_some() {
+            let rule = Runner {
+                contestant: contestant.clone(),
+                targets: plan.targets.clone(),
+            };
+            return Ok((vec![rule], Vec::new()));
+        }
+        let first = &tests[0].0;
+        let (mut runners, mut tunings): (Vec<Runner>, _) = (Vec::new(), Vec::new());
+        for &target in &plan.targets {
+            anyhow::ensure!(!stop::requested(), "stopped while tuning");
+            bar.set_message(format!(
+                "{}: tuning {} for {target:e}",
+                plan.name, contestant.name
+            ));
+            let goal = Goal {
+                target,
+                rounds: plan.steps,
+            };
+            let method = &contestant.method;
+            let tuned = tune(method, tuning, &self.graph, goal, &|| bar.tick())?;
+            bar.inc(plan.trials);
+            tunings.push(Tuning {
+                rounds: tuned.rounds,
+                on_grid_edge: tuned.on_edge.iter().map(|e| e.to_string()).collect(),
+                candidates: tuned.tried,
+            });
+            let as_run = tuned.at(first);
+            match runners
+                .iter_mut()
+                .find(|r| r.contestant.at(first) == as_run)
+            {
+                Some(runner) => runner.targets.push(target),
+                None => runners.push(Runner {
+                    contestant: Contestant::handcrafted(method.clone(), Some(tuned)),
+                    targets: vec![target],
+                }),
+            }
+        }
+        Ok((runners, tunings))
+    }
+
+    /// One run per test problem.
+    fn traces(
+        &self,
+        runner: &Runner,
+        tests: &[Certified],
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Vec<Trace>> {
+        let options = Options {
+            steps: self.plan.steps,
+            rounds: Some(self.plan.steps),
+            until: runner.targets.last().copied(),
+            targets: runner.targets.clone(),
+            ..Options::default()
+        };
+        let learned = runner.contestant.rule.is_some();
+        let work = if learned { 1 } else { runner.targets.len() };
+        let one = |test: &Certified| {
+            let trace = runner.contestant.run(test, &self.graph, &options)?;
+            anyhow::ensure!(!stop::requested(), "stopped while running");
+            bar.inc(work as u64);
+            Ok(trace)
+        };
+        if self.plan.seconds {
+            tests.iter().map(one).collect()
+        } else {
+            tests.par_iter().map(one).collect()
+        }
+    }
+
     fn measure(
         &self,
         entrant: &Entrant,
@@ -334,86 +409,26 @@ impl Cell {
         bar: &ProgressBar,
     ) -> anyhow::Result<Measured> {
         let plan = &self.plan;
-        let contestant = &entrant.contestant;
-        // Who runs, and for which targets: one run for all targets that tuning gave the same parameters for.
-        let mut lineup: Vec<(Contestant, Vec<f64>)> = Vec::new();
-        let mut tunings = Vec::new();
-        if contestant.rule.is_some() {
-            lineup.push((contestant.clone(), plan.targets.clone()));
-        } else {
-            for &target in &plan.targets {
-                anyhow::ensure!(!stop::requested(), "stopped while tuning");
-                bar.set_message(format!(
-                    "{}: tuning {} for {target:e}",
-                    plan.name, contestant.name
-                ));
-                let goal = Goal {
-                    target,
-                    rounds: plan.steps,
-                };
-                let tuned = starling::simulate::tuning::tune(
-                    &contestant.method,
-                    tuning,
-                    &self.graph,
-                    goal,
-                    &|| bar.tick(),
-                )?;
-                bar.inc(plan.trials);
-                tunings.push(Tuning {
-                    rounds: tuned.rounds,
-                    on_grid_edge: tuned.on_edge.iter().map(|e| e.to_string()).collect(),
-                    candidates: tuned.tried,
-                });
-                let same = |(c, _): &&mut (Contestant, Vec<f64>)| {
-                    c.at(&tests[0].0) == tuned.at(&tests[0].0)
-                };
-                match lineup.iter_mut().find(same) {
-                    Some((_, targets)) => targets.push(target),
-                    None => lineup.push((
-                        Contestant::handcrafted(contestant.method.clone(), Some(tuned)),
-                        vec![target],
-                    )),
-                }
-            }
-        }
-
-        bar.set_message(format!("{}: running {}", plan.name, contestant.name));
-        let mut targets = Vec::new();
-        let (mut gap_certificate, mut curve) = (0.0_f64, Vec::new());
-        for (runner, served) in &lineup {
-            let smallest = served[served.len() - 1];
-            let options = Options {
-                steps: plan.steps,
-                rounds: Some(plan.steps),
-                until: Some(smallest),
-                targets: served.clone(),
-                ..Options::default()
-            };
-            let one = |test: &Certified| {
-                anyhow::ensure!(!stop::requested(), "stopped while running");
-                let trace = runner.run(test, &self.graph, &options)?;
-                anyhow::ensure!(trace.status != Status::Interrupted, "stopped while running");
-                bar.inc(if runner.rule.is_some() {
-                    1
-                } else {
-                    served.len() as u64
-                });
-                Ok(trace)
-            };
-            let traces: Vec<Trace> = match plan.seconds {
-                true => tests.iter().map(one).collect::<anyhow::Result<_>>()?,
-                false => tests.par_iter().map(one).collect::<anyhow::Result<_>>()?,
-            };
+        let (runners, tunings) = self.lineup(entrant, tests, tuning, bar)?;
+        bar.set_message(format!(
+            "{}: running {}",
+            plan.name, entrant.contestant.name
+        ));
+        let (mut targets, mut curve) = (Vec::new(), Vec::new());
+        let mut gap_certificate = 0.0_f64;
+        for runner in &runners {
+            let traces = self.traces(runner, tests, bar)?;
             for trace in &traces {
                 gap_certificate = gap_certificate.max(trace.gap_certificate);
             }
-            if served.last() == plan.targets.last() {
-                curve = thinned(&traces[median_problem]);
+            if runner.targets.last() == plan.targets.last() {
+                curve = traces.get(median_problem).map_or(Vec::new(), thinned);
             }
-            targets.extend(served.iter().map(|&target| {
+            let algorithm = runner.contestant.at(&tests[0].0).to_string();
+            targets.extend(runner.targets.iter().map(|&target| {
                 AtTarget {
                     target,
-                    algorithm: runner.at(&tests[0].0).to_string(),
+                    algorithm: algorithm.clone(),
                     tuning: None,
                     outcomes: traces
                         .iter()
@@ -428,10 +443,10 @@ impl Cell {
         }
         Ok(Measured {
             key: entrant.key.clone(),
-            contestant: contestant.name.clone(),
+            contestant: entrant.contestant.name.clone(),
             kind: entrant.kind,
             group: entrant.group.clone(),
-            outside_envelope: contestant.outside_envelope(&tests[0].0),
+            outside_envelope: entrant.contestant.outside_envelope(&tests[0].0),
             targets,
             gap_certificate,
             curve,

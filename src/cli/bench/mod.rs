@@ -8,7 +8,7 @@ mod report;
 mod statistics;
 mod suite;
 
-use super::{Context, output};
+use super::{Context, output, stop};
 use cell::Cell;
 use report::Report;
 use starling::files::check_writable;
@@ -98,7 +98,16 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let (mut skipped, mut contestants) = (0, 0);
     let mut results = Vec::new();
     for cell in &cells {
-        let (ground, measured, kept) = cell.run(args.fresh, &bar)?;
+        let (ground, measured, kept) = cell.run(args.fresh, &bar).map_err(|error| {
+            if stop::requested() {
+                let folder = args.out.display();
+                anyhow::anyhow!(
+                    "{error}; what is finished is in {folder}/cells, and the same command continues"
+                )
+            } else {
+                error
+            }
+        })?;
         skipped += kept;
         contestants += cell.contestants();
         results.push((cell, ground, measured));
