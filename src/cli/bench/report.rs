@@ -2,7 +2,7 @@
 
 use super::super::output;
 use super::cell::{AtTarget, Cell, Ground, Kind, Measured, Tuning};
-use super::statistics::{Ratio, Spread, missing_last, paired, spread};
+use super::statistics::{Ratio, Spread, missing_last, paired, spread, spread_of_counts};
 use rayon::prelude::*;
 use serde::Serialize;
 use starling::files::write_atomic;
@@ -64,7 +64,7 @@ fn rounds_of(at: &AtTarget) -> Vec<Option<u64>> {
 }
 
 fn median_of(at: &AtTarget) -> Option<u64> {
-    spread(rounds_of(at), missing_last).and_then(|s| s.median)
+    spread_of_counts(rounds_of(at)).and_then(|s| s.median)
 }
 
 /// The contestant of this kind with the fewest rounds to target number `k`: smallest median, then fewest misses.
@@ -82,7 +82,7 @@ impl Ground {
     fn lower_bound(&self, target: f64) -> Option<f64> {
         let defined = self.conditions.iter().flatten();
         let bound = |kappa: &f64| (kappa / self.spectral_gap).sqrt() * -target.ln();
-        spread(defined.map(bound).collect(), f64::total_cmp).map(|s| s.median)
+        spread(defined.map(bound).collect()).map(|s| s.median)
     }
 }
 
@@ -103,7 +103,7 @@ impl<'a> Chapter<'a> {
             let entries = measured.iter().filter_map(|m| {
                 let at = &m.targets[k];
                 let median = |count: fn(&super::cell::Outcome) -> Option<u64>| {
-                    spread(at.outcomes.iter().map(count).collect(), missing_last)?.median
+                    spread_of_counts(at.outcomes.iter().map(count).collect())?.median
                 };
                 let reached = at.outcomes.iter().filter_map(|o| o.seconds).collect();
                 let medians = measured
@@ -121,12 +121,12 @@ impl<'a> Chapter<'a> {
                     target,
                     trials: at.outcomes.len(),
                     rounds_limit: plan.steps,
-                    rounds: spread(rounds_of(at), missing_last)?,
+                    rounds: spread_of_counts(rounds_of(at))?,
                     missed: unreached - diverged,
                     diverged,
                     floats_sent: median(|o| o.floats_sent),
                     gradient_evaluations: median(|o| o.gradient_evaluations),
-                    seconds: spread(reached, f64::total_cmp).map(|s| s.median),
+                    seconds: spread(reached).map(|s| s.median),
                     best_published: published.map(|b| b.contestant.clone()),
                     ratio: against(published, at),
                     best_rung: rung.map(|b| b.contestant.clone()),
@@ -203,10 +203,7 @@ impl<'a> Chapter<'a> {
     /// What is compared, before the tables.
     fn intro(&self) -> String {
         let (plan, ground) = (&self.cell.plan, self.ground);
-        let kappa = spread(
-            ground.conditions.iter().flatten().copied().collect(),
-            f64::total_cmp,
-        );
+        let kappa = spread(ground.conditions.iter().flatten().copied().collect());
         let certificates = self.measured.iter().map(|m| m.gap_certificate);
         let certificate = certificates.fold(0.0, f64::max);
         let rules = self.measured.iter().filter(|m| m.kind == Kind::Rule);
@@ -288,7 +285,7 @@ impl<'a> Chapter<'a> {
             let mut points = Vec::new();
             // The smallest target first: where the first points stand decides how much of the axis is shown.
             for (k, place) in places.iter().enumerate().rev() {
-                let Some(rounds) = spread(rounds_of(&m.targets[k]), missing_last) else {
+                let Some(rounds) = spread_of_counts(rounds_of(&m.targets[k])) else {
                     continue;
                 };
                 let limit = self.cell.plan.steps;
