@@ -105,7 +105,7 @@ fn number(object: &Value, field: &str) -> f64 {
 fn help_of_every_verb_has_examples() {
     let desk = Desk::new();
     let mut verbs = vec![
-        "export", "import", "run", "eval", "tune", "optimum", "graph", "data", "audit",
+        "export", "import", "run", "eval", "bench", "tune", "optimum", "graph", "data", "audit",
     ];
     if cfg!(feature = "train") {
         verbs.extend(["demo", "train"]);
@@ -294,6 +294,7 @@ fn optimum_is_certified() {
         "Logistic(dimension: 10, rows: 12, l1: 0.01)".into(),
         "Lasso(dimension: 10, rows: 6, l1: 0.1, l2: 0.1, box: (-1, 1))".into(),
         data("diabetes", "loss: LeastSquares, l1: 1"),
+        data("diabetes", "loss: LeastSquares, l1_share: 0.1"),
         data("ionosphere", "loss: Logistic, l1: 0.01, split: Sorted"),
         data("digits", "loss: Logistic, l2: 0.1, positive: 3"),
     ] {
@@ -685,6 +686,14 @@ fn bad_data_are_refused_with_their_place() {
         &["optimum", "--problem", other],
         &["positive is 7", "two.csv"],
     );
+    for (share, words) in [
+        ("l1_share: 0.1, l1: 0.1", ["l1_share", "one of the two"]),
+        ("l1_share: -1", ["l1_share is -1", "≥ 0"]),
+    ] {
+        let both = format!("Data(path: \"two.csv\", loss: Logistic, {share})");
+        desk.refuses(&run("ProxEd", &both, "Ring(2)"), &words);
+        desk.refuses(&["optimum", "--problem", &both], &words);
+    }
     desk.refuses(
         &["data", "--verify", "."],
         &["manifest.ron", "No such file"],

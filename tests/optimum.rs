@@ -43,6 +43,7 @@ fn agrees_with_scikit_learn() {
             path: root.join(format!("datasets/{}.libsvm.gz", case.dataset)),
             loss: case.loss,
             l1: case.l1,
+            l1_share: None,
             l2: case.l2,
             bounds: None,
             split: Default::default(),
@@ -197,6 +198,38 @@ fn certificates_bound_and_kkt_residuals_vanish() {
             assert_bounds(text, &problem, &optimum);
         }
     }
+}
+
+#[test]
+fn restricted_condition_is_that_of_the_free_coordinates() {
+    let shard = |rows: [[f64; 3]; 2], targets: [f64; 2]| Shard {
+        features: rows.concat(),
+        targets: targets.to_vec(),
+    };
+    // Rows weigh 1/(n m) = 1/4: the Hessian is diag(4, 1, 1/4).
+    let shards = vec![
+        shard([[4.0, 0.0, 0.0], [0.0, 2.0, 0.0]], [4.0, 2.0]),
+        shard([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]], [0.1, 0.0]),
+    ];
+    let condition = |l1, l2| {
+        let r = Regularizer::new(l1, l2, None).unwrap();
+        let problem = Problem::new("diagonal", 3, Loss::LeastSquares, shards.clone(), r).unwrap();
+        let best = optimum::solve(&problem).unwrap();
+        optimum::restricted_condition(&problem, &best.x)
+    };
+    let close = |found: Option<f64>, expected: f64| {
+        assert!((found.unwrap() - expected).abs() < 1e-12, "{found:?}");
+    };
+    // Without l1 all coordinates are free; the last is zero at l1 = 0.1, all are at l1 = 10.
+    close(condition(0.0, 0.0), 16.0);
+    close(condition(0.1, 0.0), 4.0);
+    close(condition(0.1, 1.0), 2.5);
+    assert_eq!(condition(10.0, 0.0), None);
+    // Fewer rows than coordinates: the smallest eigenvalue is zero.
+    let flat = vec![shard([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [1.0, 1.0])];
+    let problem =
+        Problem::new("flat", 3, Loss::LeastSquares, flat, Regularizer::default()).unwrap();
+    assert_eq!(optimum::restricted_condition(&problem, &[1.0; 3]), None);
 }
 
 /// Labels given by the first feature: `F` tends to its infimum 0 and has no minimiser.

@@ -1,19 +1,18 @@
 //! `starling eval`: rules against tuned handcrafted methods on the same problems; table, JSON, plots, one page.
 
+use super::contest::{Contestant, test_problems};
 use super::record::{Axes, GAP_AGAINST_ROUNDS, Record, Subject, plot, target_key};
 use super::tune::{methods, problems, tune_all};
 use super::{Context, input, output, stop};
-use rayon::prelude::*;
 use serde::Serialize;
 use starling::files::{check_writable, write_atomic};
 use starling::graph::{Graph, svg};
-use starling::network::Network;
-use starling::problem::{Optimum, Problem, ProblemSpec, Role, optimum};
+use starling::problem::{Optimum, Problem, ProblemSpec};
 use starling::report::{Block, Page, Plot, Section, Table};
 use starling::rule::AlgorithmSpec;
 use starling::simulate::run::TARGETS;
-use starling::simulate::tuning::{Goal, Tuned};
-use starling::simulate::{Options, Sample, Status, Trace, simulate};
+use starling::simulate::tuning::Goal;
+use starling::simulate::{Options, Sample, Status, Trace};
 use std::path::{Path, PathBuf};
 
 /// Compare rules with tuned handcrafted methods.
@@ -88,21 +87,6 @@ pub struct Row {
     learned: bool,
 }
 
-struct Contestant {
-    name: String,
-    learned: bool,
-    method: AlgorithmSpec,
-    tuned: Option<Tuned>,
-}
-
-impl Contestant {
-    fn at(&self, problem: &Problem) -> AlgorithmSpec {
-        self.tuned
-            .as_ref()
-            .map_or_else(|| self.method.clone(), |t| t.at(problem))
-    }
-}
-
 /// Runs the comparison and writes its folder.
 pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let graph = &plan.graph;
@@ -111,41 +95,18 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         !plan.rules.is_empty() || !plan.baselines.is_empty(),
         "nothing to run; expected at least one rule or baseline"
     );
-    let tests = (0..plan.trials)
-        .into_par_iter()
-        .map(|trial| {
-            anyhow::ensure!(
-                !stop::requested(),
-                "stopped while the test problems were solved"
-            );
-            // A data set has one test problem; further trials split its rows anew.
-            let (seed, trial) = if plan.spec.is_data() {
-                (plan.seed.wrapping_add(trial), 0)
-            } else {
-                (plan.seed, trial)
-            };
-            let problem = plan.spec.sample(graph.agents(), seed, Role::Test, trial)?;
-            let best = optimum::solve_cached(&problem, optimum::cache_dir().as_deref())?;
-            Ok((problem, best))
-        })
-        .collect::<anyhow::Result<Vec<(Problem, Optimum)>>>()?;
-    let mut contestants = Vec::new();
-    for path in &plan.rules {
-        let method = AlgorithmSpec::Rule(path.clone());
-        contestants.push(Contestant {
-            name: method.name(),
-            learned: true,
-            method,
-            tuned: None,
-        });
+    let mut contestants = plan
+        .rules
+        .iter()
+        .map(|path| Contestant::learned(path))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let tests = test_problems(&plan.spec, graph, plan.trials, plan.seed)?;
+    for rule in &contestants {
+        rule.warn_outside_envelope(&tests[0].0);
     }
     if plan.tuning_problems == 0 {
-        contestants.extend(plan.baselines.iter().map(|m| Contestant {
-            name: m.name(),
-            learned: false,
-            method: m.clone(),
-            tuned: None,
-        }));
+        let untuned = |m: &AlgorithmSpec| Contestant::handcrafted(m.clone(), None);
+        contestants.extend(plan.baselines.iter().map(untuned));
     } else {
         let tuning = problems(&plan.spec, graph, plan.tuning_problems, plan.seed)?;
         for (method, tuned) in tune_all(&plan.baselines, &tuning, graph, plan.tuning)? {
@@ -156,12 +117,7 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
                     tuned.on_edge.join(", ")
                 );
             }
-            contestants.push(Contestant {
-                name: method.name(),
-                learned: false,
-                method,
-                tuned: Some(tuned),
-            });
+            contestants.push(Contestant::handcrafted(method, Some(tuned)));
         }
     }
     let bar = output::bar(
@@ -178,17 +134,8 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         bar.set_message(contestant.name.clone());
         // One after the other: seconds are part of the result.
         let mut traces = Vec::new();
-        for (problem, best) in &tests {
-            let mut network = Network::new(graph);
-            let mut process = contestant.at(problem).start(problem, &mut network)?;
-            traces.push(simulate(
-                process.as_mut(),
-                problem,
-                &mut network,
-                best,
-                &options,
-                |_| !stop::requested(),
-            ));
+        for test in &tests {
+            traces.push(contestant.run(test, graph, &options)?);
             bar.inc(1);
             if stop::requested() {
                 break;
@@ -273,7 +220,7 @@ fn row(
             .into_iter()
             .nth(median)
             .map_or(Vec::new(), |t| t.samples),
-        learned: contestant.learned,
+        learned: contestant.rule.is_some(),
     }
 }
 

@@ -40,7 +40,7 @@ pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
         with_names(
             e,
             "Lasso(dimension: 300, rows: 10, l1: 0.1) Logistic(dimension: 50, rows: 20, l1: 0.01) \
-            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01)",
+            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01 or l1_share: 0.1)",
         )
     })
 }

@@ -1,6 +1,8 @@
 //! The command line: one file per verb. Results go to standard output, everything else to standard error.
 
 mod audit;
+mod bench;
+mod contest;
 mod data;
 #[cfg(feature = "train")]
 mod demo;
@@ -73,6 +75,8 @@ enum Verb {
     Run(run::Args),
     /// Compare rules with tuned handcrafted methods; writes tables, plots and a page
     Eval(eval::Args),
+    /// Run a suite of comparisons; writes one page, tables, CSV and JSON
+    Bench(bench::Args),
     /// Find the best step of handcrafted methods for a problem family
     Tune(tune::Args),
     /// Find F* with a certificate
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Import(args) => export::import(args, context),
         Verb::Run(args) => run::run(args, context),
         Verb::Eval(args) => eval::run(args, context),
+        Verb::Bench(args) => bench::run(args, context),
         Verb::Tune(args) => tune::run(args, context),
         Verb::Optimum(args) => optimum::run(args, context),
         Verb::Graph(args) => graph::run(args, context),

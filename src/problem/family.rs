@@ -104,6 +104,9 @@ pub enum ProblemSpec {
         /// Weight of `‖x‖₁`.
         #[serde(default)]
         l1: f64,
+        /// In place of `l1`: the weight as a share of `λ_max = ‖∇f(0)‖_∞`, `f = (1/n) Σ_i f_i`; at 1 the minimiser is 0.
+        #[serde(default)]
+        l1_share: Option<f64>,
         /// Weight of `‖x‖²/2`.
         #[serde(default)]
         l2: f64,
@@ -167,8 +170,12 @@ impl std::fmt::Display for Synthetic {
             Loss::Logistic => "Logistic",
         };
         let (dimension, rows) = (self.dimension, self.rows);
-        write!(f, "{family}(dimension: {dimension}, rows: {rows}")?;
-        self.write_regularizer(f)?;
+        write!(
+            f,
+            "{family}(dimension: {dimension}, rows: {rows}, l1: {}",
+            self.l1
+        )?;
+        self.write_rest_of_regularizer(f)?;
         if self.heterogeneity != 0.0 {
             write!(f, ", heterogeneity: {}", self.heterogeneity)?;
         }
@@ -185,6 +192,7 @@ impl std::fmt::Display for ProblemSpec {
         let Self::Data {
             path,
             loss,
+            l1_share,
             split,
             standardize,
             positive,
@@ -194,7 +202,11 @@ impl std::fmt::Display for ProblemSpec {
             return parameters.fmt(f);
         };
         write!(f, "Data(path: {:?}, loss: {loss:?}", path.to_string_lossy())?;
-        parameters.write_regularizer(f)?;
+        match l1_share {
+            Some(share) => write!(f, ", l1_share: {share}")?,
+            None => write!(f, ", l1: {}", parameters.l1)?,
+        }
+        parameters.write_rest_of_regularizer(f)?;
         if *split != Split::default() {
             write!(f, ", split: {split:?}")?;
         }
@@ -260,9 +272,8 @@ impl Synthetic {
         Regularizer::new(self.l1, self.l2, self.bounds)
     }
 
-    /// As in RON, after another option; what is 0 or absent is left out, `l1` is not.
-    fn write_regularizer(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, ", l1: {}", self.l1)?;
+    /// `l2` and `box` as in RON, after `l1`; what is 0 or absent is left out.
+    fn write_rest_of_regularizer(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.l2 != 0.0 {
             write!(f, ", l2: {}", self.l2)?;
         }
@@ -371,6 +382,7 @@ impl ProblemSpec {
         let Self::Data {
             path,
             loss,
+            l1_share,
             split,
             standardize,
             positive,
@@ -380,6 +392,19 @@ impl ProblemSpec {
             return parameters.sample(agents, seed, role, trial);
         };
         let regularizer = parameters.regularizer()?;
+        if let Some(share) = *l1_share {
+            if parameters.l1 != 0.0 {
+                let found = format!("{share} beside l1: {}", parameters.l1);
+                return Err(ProblemError::parameter("l1_share", found, "one of the two"));
+            }
+            if !(share.is_finite() && share >= 0.0) {
+                return Err(ProblemError::parameter(
+                    "l1_share",
+                    share,
+                    "a finite share ≥ 0",
+                ));
+            }
+        }
         let mut set = data::read(path)?;
         if let Some(class) = positive {
             if !set.targets.contains(class) {
@@ -407,7 +432,11 @@ impl ProblemSpec {
                 targets: rows.iter().map(|&r| set.targets[r]).collect(),
             })
             .collect();
-        Problem::new(self.to_string(), set.columns, *loss, shards, regularizer)
+        let mut problem = Problem::new(self.to_string(), set.columns, *loss, shards, regularizer)?;
+        if let Some(share) = l1_share {
+            problem.regularizer.l1 = share * problem.l1_max();
+        }
+        Ok(problem)
     }
 
     /// The parameters; of a data set those it shares with the families, the sizes 0.
@@ -530,6 +559,30 @@ mod tests {
             l.iter().copied().fold(0.0, f64::max) / l.iter().copied().fold(f64::MAX, f64::min)
         };
         assert!(spread(1.0) > 3.0 * spread(0.0));
+    }
+
+    /// From λ_max on the minimiser is 0, below it is not.
+    #[test]
+    fn a_share_of_one_is_where_the_minimiser_leaves_zero() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/ionosphere.libsvm.gz");
+        let nonzeros = |share| {
+            let spec = ProblemSpec::Data {
+                path: path.into(),
+                loss: Loss::Logistic,
+                l1: 0.0,
+                l1_share: Some(share),
+                l2: 0.0,
+                bounds: None,
+                split: Split::Sorted,
+                standardize: true,
+                positive: None,
+            };
+            let problem = spec.sample(7, 1, Role::Test, 0).unwrap();
+            assert!(problem.name().contains(&format!("l1_share: {share}, ")));
+            super::super::optimum::solve(&problem).unwrap().nonzeros
+        };
+        assert_eq!(nonzeros(1.001), 0);
+        assert_eq!(nonzeros(0.999), 1);
     }
 
     #[test]

@@ -172,6 +172,16 @@ impl Problem {
     pub fn regularizer(&self) -> &Regularizer {
         &self.regularizer
     }
+    /// `λ_max = ‖∇f(0)‖_∞`, `f = (1/n) Σ_i f_i`: the least `l1` at which 0 minimises `f + l1‖x‖₁`.
+    pub fn l1_max(&self) -> f64 {
+        let zero = Field::zeros(self.agents(), self.dimension);
+        let mut gradients = zero.clone();
+        self.gradients(&zero, &mut gradients);
+        gradients
+            .mean()
+            .iter()
+            .fold(0.0, |largest, g| g.abs().max(largest))
+    }
     /// `L_i`: the gradient of `f_i` is `L_i`-Lipschitz (0 where all features are zero).
     pub fn smoothness(&self, agent: usize) -> f64 {
         self.smoothness[agent]

@@ -164,27 +164,33 @@ impl<'a> Pooled<'a> {
         (losses + regularizers).max(0.0)
     }
 
-    /// One Newton step on the coordinates that are free (not zero where l1 acts, not at a bound), clipped to keep the
-    /// signs. `None` where it does not apply.
-    fn newton(&self, x: &[f64], gradient: &[f64]) -> Option<Vec<f64>> {
+    /// The coordinates that are free at `x` (not zero where l1 acts, not at a bound) and the Hessian of the losses on them.
+    /// `None` if there are none or too many.
+    fn free_hessian(&self, x: &[f64]) -> Option<(Vec<usize>, DMatrix<f64>)> {
         let r = self.problem.regularizer();
-        let active: Vec<usize> = (0..x.len())
+        let free: Vec<usize> = (0..x.len())
             .filter(|&k| {
                 let at_bound = r.bounds.is_some_and(|(lo, hi)| x[k] <= lo || x[k] >= hi);
                 !at_bound && (r.l1 == 0.0 || x[k] != 0.0)
             })
             .collect();
-        if active.is_empty() || active.len() > MAX_ACTIVE {
+        if free.is_empty() || free.len() > MAX_ACTIVE {
             return None;
         }
-        let s = active.len();
         let roots: Vec<f64> = with_loss!(self.problem.loss(), L => self.rows.iter()
             .map(|&(row, b, weight)| (weight * L::curvature(dot(row, x), b)).sqrt())
             .collect());
-        let half = DMatrix::from_fn(self.rows.len(), s, |i, k| {
-            roots[i] * self.rows[i].0[active[k]]
+        let half = DMatrix::from_fn(self.rows.len(), free.len(), |i, k| {
+            roots[i] * self.rows[i].0[free[k]]
         });
-        let mut hessian = half.transpose() * &half;
+        Some((free, half.transpose() * &half))
+    }
+
+    /// One Newton step on the free coordinates, clipped to keep the signs. `None` where it does not apply.
+    fn newton(&self, x: &[f64], gradient: &[f64]) -> Option<Vec<f64>> {
+        let r = self.problem.regularizer();
+        let (active, mut hessian) = self.free_hessian(x)?;
+        let s = active.len();
         let trace: f64 = (0..s).map(|k| hessian[(k, k)]).sum();
         let damping = 1e-14 * trace / s as f64;
         for k in 0..s {
@@ -326,6 +332,18 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
         kkt_residual: pooled.kkt_residual(&x, &g),
         x,
     })
+}
+
+/// `κ`: the largest over the smallest eigenvalue of `∇²f(x) + l2 I`, `f = (1/n) Σ_i f_i`, on the coordinates that are free
+/// at the minimiser `x` (not zero where l1 acts, not at a bound): the conditioning that methods meet near it.
+///
+/// `None` where no coordinate is free, or the smallest eigenvalue is zero to rounding.
+pub fn restricted_condition(problem: &Problem, x: &[f64]) -> Option<f64> {
+    let (_, hessian) = Pooled::new(problem).free_hessian(x)?;
+    let values = eigenvalues(hessian);
+    let l2 = problem.regularizer().l2;
+    let (smallest, largest) = (values.first()? + l2, values.last()? + l2);
+    (smallest > 1e-12 * largest).then(|| largest / smallest)
 }
 
 /// `‖ξ‖²/(2μ(1 − t))` as above; infinite where `t ≥ 1`, or the Hessian is singular or too large to factor.
