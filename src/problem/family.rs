@@ -3,6 +3,8 @@
 //! LASSO: `b_i = A_i (x° + h δ_i) + σ ε`, `A_i = s_i · N(0, 1)`, `x°` standard normal with a share `sparsity` of zeros,
 //! `δ_i` standard normal on the support of `x°`, `s_i = exp(h u_i / 2)`, `u_i` standard normal; `h` is the heterogeneity:
 //! at 0 all agents draw from one distribution, growing it moves their truths and their scales apart.
+//! With `correlation` `ρ` the columns of a row follow each other, `a_k = ρ a_{k−1} + √(1−ρ²) N(0, 1)`: the larger, the worse the
+//! conditioning.
 //! Logistic: the same with labels `sign(a·(x° + h δ_i) + σ ε)`.
 //! `published: true` draws the LASSO as the public MiLoDo code does: it builds a sparse truth and then uses a dense one.
 
@@ -66,6 +68,9 @@ pub enum ProblemSpec {
         /// How different the agents' data are (0: one distribution).
         #[serde(default)]
         heterogeneity: f64,
+        /// Correlation of neighbouring columns, at least 0 and below 1.
+        #[serde(default)]
+        correlation: f64,
         /// Draw as the public MiLoDo code does (dense truth).
         #[serde(default)]
         published: bool,
@@ -94,6 +99,9 @@ pub enum ProblemSpec {
         /// How different the agents' data are (0: one distribution).
         #[serde(default)]
         heterogeneity: f64,
+        /// Correlation of neighbouring columns, at least 0 and below 1.
+        #[serde(default)]
+        correlation: f64,
     },
     /// A data set, its rows split over the agents.
     Data {
@@ -159,6 +167,8 @@ pub struct Synthetic {
     pub sparsity: f64,
     /// How different the agents' data are (0: one distribution).
     pub heterogeneity: f64,
+    /// Correlation of neighbouring columns, at least 0 and below 1.
+    pub correlation: f64,
     /// Draw as the public MiLoDo code does (dense truth).
     pub published: bool,
 }
@@ -178,6 +188,9 @@ impl std::fmt::Display for Synthetic {
         self.write_rest_of_regularizer(f)?;
         if self.heterogeneity != 0.0 {
             write!(f, ", heterogeneity: {}", self.heterogeneity)?;
+        }
+        if self.correlation != 0.0 {
+            write!(f, ", correlation: {}", self.correlation)?;
         }
         if self.published {
             write!(f, ", published: true")?;
@@ -241,6 +254,7 @@ impl Synthetic {
             noise: default_noise(),
             sparsity: default_sparsity(),
             heterogeneity: 0.0,
+            correlation: 0.0,
             published: false,
         }
     }
@@ -305,6 +319,13 @@ impl Synthetic {
                 return Err(ProblemError::parameter(name, v, "a finite number ≥ 0"));
             }
         }
+        if !(0.0..1.0).contains(&self.correlation) {
+            return Err(ProblemError::parameter(
+                "correlation",
+                self.correlation,
+                "at least 0 and below 1",
+            ));
+        }
         if !(0.0..=1.0).contains(&self.sparsity) {
             return Err(ProblemError::parameter(
                 "sparsity",
@@ -340,15 +361,19 @@ impl Synthetic {
                         if t == 0.0 { 0.0 } else { t + offset }
                     })
                     .collect();
+                let fresh = scale * (1.0 - self.correlation * self.correlation).sqrt();
                 let mut shard = Shard {
                     features: Vec::with_capacity(self.rows * d),
                     targets: Vec::with_capacity(self.rows),
                 };
                 for _ in 0..self.rows {
                     let start = shard.features.len();
-                    shard
-                        .features
-                        .extend((0..d).map(|_| scale * normal(&mut rng)));
+                    let mut last = scale * normal(&mut rng);
+                    shard.features.push(last);
+                    for _ in 1..d {
+                        last = self.correlation * last + fresh * normal(&mut rng);
+                        shard.features.push(last);
+                    }
                     let clean = crate::field::dot(&shard.features[start..], &local);
                     let observed = clean + self.noise * normal(&mut rng);
                     shard.targets.push(match self.loss {
@@ -451,6 +476,7 @@ impl ProblemSpec {
                 noise,
                 sparsity,
                 heterogeneity,
+                correlation,
                 published,
             } => Synthetic {
                 loss: Loss::LeastSquares,
@@ -462,6 +488,7 @@ impl ProblemSpec {
                 noise,
                 sparsity,
                 heterogeneity,
+                correlation,
                 published,
             },
             Self::Logistic {
@@ -473,6 +500,7 @@ impl ProblemSpec {
                 noise,
                 sparsity,
                 heterogeneity,
+                correlation,
             } => Synthetic {
                 l1,
                 l2,
@@ -480,6 +508,7 @@ impl ProblemSpec {
                 noise,
                 sparsity,
                 heterogeneity,
+                correlation,
                 ..Synthetic::new(Loss::Logistic, dimension, rows)
             },
             Self::Data {
@@ -583,6 +612,30 @@ mod tests {
         };
         assert_eq!(nonzeros(1.001), 0);
         assert_eq!(nonzeros(0.999), 1);
+    }
+
+    #[test]
+    fn neighbouring_columns_are_correlated() {
+        let problem = Synthetic {
+            correlation: 0.8,
+            ..lasso(0.0)
+        }
+        .sample(20, 1, Role::Test, 0)
+        .unwrap();
+        let (mut products, mut squares, mut count) = (0.0, 0.0, 0.0);
+        for row in problem
+            .shards()
+            .iter()
+            .flat_map(|s| s.features.chunks_exact(40))
+        {
+            for pair in row.windows(2) {
+                products += pair[0] * pair[1];
+                squares += pair[0] * pair[0];
+                count += 1.0;
+            }
+        }
+        assert!((products / squares - 0.8_f64).abs() < 0.02);
+        assert!((squares / count - 1.0_f64).abs() < 0.05);
     }
 
     #[test]
