@@ -271,6 +271,150 @@ impl<const C: usize> WithSimd for Sums<'_, C> {
     }
 }
 
+/// A block column by column, a one behind every column's numbers and zeros up to a multiple of a register: `[C][stride]`.
+#[derive(Clone, Debug)]
+pub struct Transpose {
+    stride: usize,
+    values: Vec<f32>,
+}
+
+impl Transpose {
+    /// Room for blocks of `C` columns with `rows` rows.
+    pub fn new<S: Simd, const C: usize>(rows: usize) -> Self {
+        let stride = (rows + 1).next_multiple_of(S::F32_LANES.max(8));
+        let mut values = vec![0.0; C * stride];
+        values[rows..]
+            .iter_mut()
+            .step_by(stride)
+            .for_each(|one| *one = 1.0);
+        Self { stride, values }
+    }
+
+    /// Takes a block's numbers.
+    #[inline(always)]
+    pub fn set<const C: usize>(&mut self, block: &[[f32; C]]) {
+        // Four by four, which stays in registers.
+        let (whole, rest) = block.as_chunks::<4>();
+        for (at, [a, b, c, d]) in whole.iter().enumerate() {
+            let columns = self.values.chunks_exact_mut(4 * self.stride);
+            for (k, to) in columns.enumerate() {
+                let [a, b, c, d] = [quad(a, k), quad(b, k), quad(c, k), quad(d, k)];
+                for l in 0..4 {
+                    to[l * self.stride + 4 * at..][..4].copy_from_slice(&[a[l], b[l], c[l], d[l]]);
+                }
+            }
+        }
+        for (row, numbers) in rest.iter().enumerate() {
+            let to = self.values[4 * whole.len() + row..].iter_mut();
+            for (to, x) in to.step_by(self.stride).zip(numbers) {
+                *to = *x;
+            }
+        }
+    }
+
+    /// Registers that hold the sums of `rows` rows: see [`outer_columns`].
+    pub fn sums<S: Simd>(&self, simd: S, rows: usize) -> Vec<S::f32s> {
+        vec![simd.splat_f32s(0.0); rows * self.stride / S::F32_LANES]
+    }
+
+    /// The sums row by row, `[stride]` each.
+    pub fn rows<'a, S: Simd>(&self, sums: &'a [S::f32s]) -> impl Iterator<Item = &'a [f32]> {
+        pulp::bytemuck::cast_slice::<_, f32>(sums).chunks_exact(self.stride)
+    }
+}
+
+#[inline(always)]
+fn quad<const C: usize>(row: &[f32; C], k: usize) -> [f32; 4] {
+    row.as_chunks::<4>().0[k]
+}
+
+/// Rows of `Ȳ` that are worked on together in [`outer_columns`], with three registers of `X`: nine sums, as a broadcast cannot be
+/// an operand of a multiply-add and twelve of them would spill.
+const SQUARE: usize = 3;
+
+/// `sums[o, i] += Σ_c y[o, c] x[i, c]`, row-major `[y.len(), stride]`; behind the last `i` stand the sums of `y`'s rows.
+///
+/// Unlike [`outer`] it sums columns in registers, not lanes in memory: for layers whose sums would not fit the first-level cache.
+#[inline(always)]
+pub fn outer_columns<S: Simd, const C: usize>(
+    simd: S,
+    y: &[[f32; C]],
+    x: &Transpose,
+    sums: &mut [S::f32s],
+) {
+    let sums = pulp::bytemuck::cast_slice_mut(sums);
+    simd.vectorize(OuterColumns { y, x, sums });
+}
+
+struct OuterColumns<'a, const C: usize> {
+    y: &'a [[f32; C]],
+    x: &'a Transpose,
+    sums: &'a mut [f32],
+}
+
+impl<const C: usize> WithSimd for OuterColumns<'_, C> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (whole, rest) = self.y.as_chunks::<SQUARE>();
+        for (k, y) in whole.iter().enumerate() {
+            self.across::<S, SQUARE>(simd, SQUARE * k, y);
+        }
+        let row = SQUARE * whole.len();
+        match rest {
+            [] => {}
+            [y] => self.across::<S, 1>(simd, row, &[*y]),
+            [y, z] => self.across::<S, 2>(simd, row, &[*y, *z]),
+            _ => unreachable!("fewer than three remain"),
+        }
+    }
+}
+
+impl<const C: usize> OuterColumns<'_, C> {
+    #[inline(always)]
+    fn across<S: Simd, const O: usize>(&mut self, simd: S, row: usize, y: &[[f32; C]; O]) {
+        let registers = self.x.stride / S::F32_LANES;
+        let mut at = 0;
+        while at < registers {
+            at += match registers - at {
+                1 => self.tile::<S, O, 1>(simd, row, y, at),
+                2 | 4 => self.tile::<S, O, 2>(simd, row, y, at),
+                _ => self.tile::<S, O, 3>(simd, row, y, at),
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const O: usize, const I: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        y: &[[f32; C]; O],
+        at: usize,
+    ) -> usize {
+        let registers = self.x.stride / S::F32_LANES;
+        let columns = S::as_simd_f32s(&self.x.values).0.chunks_exact(registers);
+        let totals = S::as_mut_simd_f32s(self.sums).0;
+        let mut sum = [[simd.splat_f32s(0.0); I]; O];
+        for (c, x) in (0..C).zip(columns) {
+            let x = &x[at..at + I];
+            for o in 0..O {
+                let y = simd.splat_f32s(y[o][c]);
+                for i in 0..I {
+                    sum[o][i] = simd.mul_add_e_f32s(y, x[i], sum[o][i]);
+                }
+            }
+        }
+        for o in 0..O {
+            let totals = &mut totals[(row + o) * registers + at..][..I];
+            for i in 0..I {
+                totals[i] = simd.add_f32s(totals[i], sum[o][i]);
+            }
+        }
+        I
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,7 +424,7 @@ mod tests {
     struct Both<'a>(&'a [f32], &'a [[f32; C]], &'a [[f32; C]]);
 
     impl pulp::WithSimd for Both<'_> {
-        type Output = (Vec<[f32; C]>, Vec<f32>, Vec<f32>);
+        type Output = (Vec<[f32; C]>, [Vec<f32>; 2], Vec<f32>);
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
             let Both(weight, x, start) = self;
@@ -289,19 +433,29 @@ mod tests {
             affine(simd, &packed, Start::Held, x, &mut y, false);
             let mut sums = vec![simd.splat_f32s(0.0); start.len() * x.len()];
             outer(simd, start, x, &mut sums);
+            let lanes = sums.into_iter().map(|s| simd.reduce_sum_f32s(s)).collect();
+            let mut transpose = Transpose::new::<S, C>(x.len());
+            transpose.set(x);
+            let mut sums = transpose.sums(simd, start.len());
+            outer_columns(simd, start, &transpose, &mut sums);
+            let rows = transpose.rows::<S>(&sums);
+            let (mut columns, mut behind) = (Vec::new(), Vec::new());
+            for row in rows {
+                columns.extend_from_slice(&row[..x.len()]);
+                behind.push(row[x.len()]);
+            }
             let mut totals = vec![1.0; start.len()];
             add_sums(simd, start, &mut totals);
-            (
-                y,
-                sums.into_iter().map(|s| simd.reduce_sum_f32s(s)).collect(),
-                totals,
-            )
+            for (total, sum) in totals.iter().zip(behind) {
+                assert!((total - 1.0 - sum).abs() < 1e-4);
+            }
+            (y, [lanes, columns], totals)
         }
     }
 
     #[test]
     fn products_equal_their_definition() {
-        for (inputs, outputs) in [(1, 1), (3, 5), (10, 16), (18, 7), (20, 80)] {
+        for (inputs, outputs) in [(1, 1), (3, 5), (10, 16), (18, 7), (25, 4), (20, 80)] {
             let number = |k: usize| ((k * k % 97) as f32 / 48.0) - 1.0;
             let weight: Vec<f32> = (0..inputs * outputs).map(number).collect();
             let block = |rows: usize, at: usize| -> Vec<[f32; C]> {
@@ -323,7 +477,9 @@ mod tests {
                     }
                     for i in 0..inputs {
                         let expected: f32 = (0..C).map(|c| y[o][c] * x[i][c]).sum();
-                        assert!((outers[o * inputs + i] - expected).abs() < 1e-4);
+                        for outer in &outers {
+                            assert!((outer[o * inputs + i] - expected).abs() < 1e-4);
+                        }
                     }
                 }
             }

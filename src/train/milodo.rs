@@ -89,7 +89,7 @@ impl Tables {
     }
 }
 
-/// Hidden above cell state of one stacked network, `[agents, 40, B·d]`.
+/// Hidden above cell state of one stacked network, `[agents, 40, B·d]`; zero at first, then in the order that the cell chooses.
 type Memory = Tensor<3>;
 
 /// What `milodo` carries from step to step.

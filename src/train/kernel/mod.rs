@@ -111,8 +111,9 @@ pub trait CellOps: Backend {
         shape: PerceptronShape,
     ) -> Vec<FloatTensor<Self>>;
 
-    /// `input`: `[groups, inputs, columns]`; `state`: `[groups, 40, columns]`, hidden above cell state; `parameters`:
-    /// `[groups, parameters]`. Returns the outputs `[groups, outputs, columns]` and the new state.
+    /// `input`: `[groups, inputs, columns]`; `state`: `[groups, 40, columns]`, hidden above cell state, on the CPU in blocks of
+    /// `cpu::lstm::C` columns; `parameters`: `[groups, parameters]`. Returns the outputs `[groups, outputs, columns]` and the new
+    /// state.
     fn lstm(
         input: FloatTensor<Self>,
         state: FloatTensor<Self>,

@@ -9,21 +9,25 @@
 //! block, in cache. Tasks have fixed sizes and their weight gradients are added in order: the result does not depend on the threads.
 
 use super::{load, split_rows};
-use crate::rule::dense::{Packed, Start, add_sums, affine, mask, outer};
+use crate::rule::dense::{Packed, Start, Transpose, add_sums, affine, mask, outer, outer_columns};
 use crate::rule::lstm::HIDDEN as H;
 use crate::rule::math;
 use crate::train::kernel::LstmShape;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
-/// Columns of a block: its gates fit the first-level cache.
-const C: usize = 96;
-/// Columns of a task.
-const TASK: usize = 2048;
+/// Columns of a block. A state `[groups, 40, columns]` is stored block by block, `[groups, blocks, 40, C]` (the last block of a
+/// group may be narrower): its rows would lie pages apart, and nothing but the cell reads it.
+pub const C: usize = 48;
+/// Columns of a task, whole blocks.
+const TASK: usize = 64 * C;
 const GATES: usize = 4 * H;
 
 type Block = [f32; C];
+/// A number per unit and column.
+type Units = [Block; H];
 
 /// The tensors of one call; see [`crate::train::kernel::CellOps::lstm`] for shapes.
 #[derive(Clone, Copy)]
@@ -36,7 +40,7 @@ pub struct Inputs<'a> {
     pub columns: usize,
     /// `[groups, inputs, columns]`
     pub input: &'a [f32],
-    /// `[groups, 2 H, columns]`
+    /// `[groups, 2 H, columns]`, block by block.
     pub state: &'a [f32],
     /// `[groups, parameters]`
     pub parameters: &'a [f32],
@@ -46,7 +50,7 @@ pub struct Inputs<'a> {
 pub struct InputGradients {
     /// `[groups, inputs, columns]`
     pub input: Vec<f32>,
-    /// `[groups, 2 H, columns]`
+    /// As the state.
     pub state: Vec<f32>,
     /// `[groups, parameters]`
     pub parameters: Vec<f32>,
@@ -86,16 +90,29 @@ impl<'a> Weights<'a> {
 
 /// One group's layers as the forward pass reads them.
 struct Layers<'a> {
+    /// Scaled by [`EXPONENTS`], as is the bias.
     gates: Packed,
+    gates_bias: Vec<f32>,
     linear: Packed,
     out: Packed,
     weights: &'a Weights<'a>,
 }
 
+/// `σ(x) = 1/(1 + 2ᵗ)` with `t = −x log₂ e`, `tanh(x) = (1 − 2ᵗ)/(1 + 2ᵗ)` with twice that: `t/x` of every gate.
+const EXPONENTS: [f32; 4] = [-LOG2_E, -LOG2_E, -2.0 * LOG2_E, -LOG2_E];
+
 impl<'a> Layers<'a> {
     fn new(weights: &'a Weights) -> Self {
+        let width = weights.gates.len() / GATES;
+        let scaled = |values: &[f32]| -> Vec<f32> {
+            let gates = values.chunks_exact(values.len() / 4).zip(EXPONENTS);
+            gates
+                .flat_map(|(gate, t)| gate.iter().map(move |w| t * w))
+                .collect()
+        };
         Self {
-            gates: Packed::new(&weights.gates, weights.gates.len() / GATES),
+            gates: Packed::new(&scaled(&weights.gates), width),
+            gates_bias: scaled(weights.bias),
             linear: Packed::new(weights.linear, H),
             out: Packed::new(weights.out, H),
             weights,
@@ -107,86 +124,132 @@ impl<'a> Layers<'a> {
 struct Work {
     /// `u` above `h`.
     input: Vec<Block>,
-    cell: Vec<Block>,
+    cell: Box<Units>,
     /// σ(i), σ(f), tanh(g), σ(o).
-    gates: Vec<Block>,
-    cell_next: Vec<Block>,
+    gates: Box<[Units; 4]>,
     /// tanh(c⁺)
-    squashed: Vec<Block>,
-    hidden_next: Vec<Block>,
-    linear: Vec<Block>,
+    squashed: Box<Units>,
+    /// h⁺ above c⁺.
+    next: Box<[Units; 2]>,
+    linear: Box<Units>,
     out: Vec<Block>,
 }
 
 impl Work {
     fn new(shape: LstmShape) -> Self {
         let rows = |n: usize| vec![[0.0; C]; n];
+        let units = || Box::new([[0.0; C]; H]);
         Self {
             input: rows(shape.inputs + H),
-            cell: rows(H),
-            gates: rows(GATES),
-            cell_next: rows(H),
-            squashed: rows(H),
-            hidden_next: rows(H),
-            linear: rows(H),
+            cell: units(),
+            gates: Box::new([[[0.0; C]; H]; 4]),
+            squashed: units(),
+            next: Box::new([[[0.0; C]; H]; 2]),
+            linear: units(),
             out: rows(shape.outputs),
         }
     }
 
+    /// Takes the columns `range` of a group's input and state.
+    #[inline(always)]
+    fn load(&mut self, inputs: &Inputs, group: usize, range: Range<usize>) {
+        let (input, state, _) = inputs.group(group);
+        let n = inputs.shape.inputs;
+        let width = range.len();
+        let state = &state[2 * H * range.start..2 * H * range.end];
+        load(input, inputs.columns, range, &mut self.input);
+        load(state, width, 0..width, &mut self.input[n..]);
+        load(&state[H * width..], width, 0..width, &mut self.cell[..]);
+    }
+
+    /// All but the output.
     #[inline(always)]
     fn forward<S: Simd>(&mut self, simd: S, layers: &Layers) {
-        let w = layers.weights;
-        let bias = Start::Bias(w.bias);
-        affine(
-            simd,
-            &layers.gates,
-            bias,
-            &self.input,
-            &mut self.gates,
-            false,
-        );
-        for (k, gate) in self.gates.chunks_exact_mut(H).enumerate() {
-            if k == 2 {
-                math::tanh_all(simd, gate.as_flattened_mut());
-            } else {
-                math::sigmoid_all(simd, gate.as_flattened_mut());
-            }
-        }
-        for k in 0..H {
-            let (i, f, g, o) = (
-                &self.gates[k],
-                &self.gates[H + k],
-                &self.gates[2 * H + k],
-                &self.gates[3 * H + k],
-            );
-            for l in 0..C {
-                self.cell_next[k][l] = f[l] * self.cell[k][l] + i[l] * g[l];
-            }
-            self.squashed[k] = self.cell_next[k];
-            math::tanh_all(simd, &mut self.squashed[k]);
-            for l in 0..C {
-                self.hidden_next[k][l] = o[l] * self.squashed[k][l];
-            }
-        }
-        let bias = Start::Bias(w.linear_bias);
+        let bias = Start::Bias(&layers.gates_bias);
+        let gates = self.gates.as_flattened_mut();
+        affine(simd, &layers.gates, bias, &self.input, gates, false);
+        simd.vectorize(Activation(self));
+        let bias = Start::Bias(layers.weights.linear_bias);
+        let [hidden, _] = &*self.next;
         affine(
             simd,
             &layers.linear,
             bias,
-            &self.hidden_next,
-            &mut self.linear,
+            hidden,
+            &mut self.linear[..],
             true,
         );
-        let bias = Start::Bias(w.out_bias);
-        affine(simd, &layers.out, bias, &self.linear, &mut self.out, false);
     }
+}
+
+/// From the exponents of [`EXPONENTS`] to the gates, tanh(c⁺) and the next state.
+struct Activation<'a>(&'a mut Work);
+
+impl WithSimd for Activation<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let work = self.0;
+        let one = simd.splat_f32s(1.0);
+        let two = simd.splat_f32s(EXPONENTS[2]);
+        let [i, f, g, o] = &mut *work.gates;
+        let [h, c] = &mut *work.next;
+        // Two loops, so that the processor sees further ahead; one division for several quotients.
+        for k in 0..H {
+            let (i, f) = (registers_mut::<S>(&mut i[k]), registers_mut::<S>(&mut f[k]));
+            let (g, c) = (registers_mut::<S>(&mut g[k]), registers_mut::<S>(&mut c[k]));
+            let cell = registers::<S>(&work.cell[k]);
+            for v in 0..cell.len() {
+                let (ei, ef) = (math::exp2(simd, i[v]), math::exp2(simd, f[v]));
+                let eg = math::exp2(simd, g[v]);
+                let (qi, qf) = (simd.add_f32s(one, ei), simd.add_f32s(one, ef));
+                let qg = simd.add_f32s(one, eg);
+                let qig = simd.mul_f32s(qi, qg);
+                let all = simd.div_f32s(one, simd.mul_f32s(qig, qf));
+                let rig = simd.mul_f32s(all, qf);
+                f[v] = simd.mul_f32s(all, qig);
+                i[v] = simd.mul_f32s(rig, qg);
+                g[v] = simd.mul_f32s(simd.sub_f32s(one, eg), simd.mul_f32s(rig, qi));
+                c[v] = simd.mul_add_e_f32s(f[v], cell[v], simd.mul_f32s(i[v], g[v]));
+            }
+        }
+        for k in 0..H {
+            let (o, t) = (
+                registers_mut::<S>(&mut o[k]),
+                registers_mut::<S>(&mut work.squashed[k]),
+            );
+            let (h, c) = (registers_mut::<S>(&mut h[k]), registers::<S>(&c[k]));
+            for v in 0..c.len() {
+                let eo = math::exp2(simd, o[v]);
+                let ec = math::exp2(simd, simd.mul_f32s(two, c[v]));
+                let (qo, qc) = (simd.add_f32s(one, eo), simd.add_f32s(one, ec));
+                let both = simd.div_f32s(one, simd.mul_f32s(qo, qc));
+                o[v] = simd.mul_f32s(both, qc);
+                t[v] = simd.mul_f32s(simd.sub_f32s(one, ec), simd.mul_f32s(both, qo));
+                h[v] = simd.mul_f32s(o[v], t[v]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn registers<S: Simd>(row: &Block) -> &[S::f32s] {
+    S::as_simd_f32s(row).0
+}
+
+#[inline(always)]
+fn registers_mut<S: Simd>(row: &mut Block) -> &mut [S::f32s] {
+    S::as_mut_simd_f32s(row).0
 }
 
 /// Blocks into the task's part of some rows.
 #[inline(always)]
-fn store(blocks: &[Block], rows: &mut [&mut [f32]], at: usize, length: usize) {
+fn store<'a>(blocks: &[Block], rows: impl Iterator<Item = &'a mut [f32]>) {
     for (block, row) in blocks.iter().zip(rows) {
-        row[at..at + length].copy_from_slice(&block[..length]);
+        match row.as_mut_array() {
+            Some(whole) => *whole = *block,
+            None => row.copy_from_slice(&block[..row.len()]),
+        }
     }
 }
 
@@ -223,6 +286,14 @@ impl<'a> Inputs<'a> {
             .flat_map(|group| split_rows(group, self.columns, ends.iter().copied()))
             .collect()
     }
+
+    /// Every task's part of a state.
+    fn split_state<'b>(&self, values: &'b mut [f32]) -> Vec<&'b mut [f32]> {
+        values
+            .chunks_exact_mut(2 * H * self.columns)
+            .flat_map(|group| group.chunks_mut(2 * H * TASK))
+            .collect()
+    }
 }
 
 struct Forward<'a, 'b> {
@@ -230,40 +301,48 @@ struct Forward<'a, 'b> {
     group: usize,
     range: Range<usize>,
     out: Vec<&'b mut [f32]>,
-    state: Vec<&'b mut [f32]>,
+    state: &'b mut [f32],
 }
 
 impl WithSimd for Forward<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let shape = self.inputs.shape;
-        let (input, state, parameters) = self.inputs.group(self.group);
-        let weights = Weights::new(shape, parameters);
+        let (_, _, parameters) = self.inputs.group(self.group);
+        let weights = Weights::new(self.inputs.shape, parameters);
         let layers = Layers::new(&weights);
-        let mut work = Work::new(shape);
-        let columns = self.inputs.columns;
-        for from in self.range.clone().step_by(C) {
+        let mut work = Work::new(self.inputs.shape);
+        let states = self.state.chunks_mut(2 * H * C);
+        for (from, state) in self.range.clone().step_by(C).zip(states) {
             let to = (from + C).min(self.range.end);
-            load(input, columns, from..to, &mut work.input);
-            load(state, columns, from..to, &mut work.input[shape.inputs..]);
-            load(&state[H * columns..], columns, from..to, &mut work.cell);
+            work.load(&self.inputs, self.group, from..to);
             work.forward(simd, &layers);
-            let (at, length) = (from - self.range.start, to - from);
-            store(&work.out, &mut self.out, at, length);
-            store(&work.hidden_next, &mut self.state[..H], at, length);
-            store(&work.cell_next, &mut self.state[H..], at, length);
+            let bias = Start::Bias(weights.out_bias);
+            affine(
+                simd,
+                &layers.out,
+                bias,
+                &work.linear[..],
+                &mut work.out,
+                false,
+            );
+            let part = from - self.range.start..to - self.range.start;
+            store(
+                &work.out,
+                self.out.iter_mut().map(|row| &mut row[part.clone()]),
+            );
+            store(work.next.as_flattened(), state.chunks_exact_mut(part.len()));
         }
     }
 }
 
-/// `(y, [h⁺; c⁺])`: `[groups, outputs, columns]` and `[groups, 2 H, columns]`.
+/// `(y, [h⁺; c⁺])`: `[groups, outputs, columns]` and the new state.
 pub fn forward(inputs: Inputs) -> (Vec<f32>, Vec<f32>) {
     let n = inputs.groups * inputs.columns;
     let mut out = vec![0.0; n * inputs.shape.outputs];
     let mut state = vec![0.0; n * 2 * H];
     if n > 0 {
-        let (outs, states) = (inputs.split(&mut out), inputs.split(&mut state));
+        let (outs, states) = (inputs.split(&mut out), inputs.split_state(&mut state));
         inputs
             .tasks()
             .into_par_iter()
@@ -282,16 +361,59 @@ pub fn forward(inputs: Inputs) -> (Vec<f32>, Vec<f32>) {
     (out, state)
 }
 
+/// From the gates to their slopes before the activations, in place; `d_cell` becomes the gradient by c.
+struct Slopes<'a> {
+    work: &'a mut Work,
+    d_hidden: &'a Units,
+    d_cell: &'a mut Units,
+}
+
+impl WithSimd for Slopes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let one = simd.splat_f32s(1.0);
+        let mul = |a, b| simd.mul_f32s(a, b);
+        // 1 − a b
+        let but = |a, b| simd.negate_mul_add_e_f32s(a, b, one);
+        let [i, f, g, o] = &mut *self.work.gates;
+        for k in 0..H {
+            let (i, f) = (registers_mut::<S>(&mut i[k]), registers_mut::<S>(&mut f[k]));
+            let (g, o) = (registers_mut::<S>(&mut g[k]), registers_mut::<S>(&mut o[k]));
+            let d_c = registers_mut::<S>(&mut self.d_cell[k]);
+            let (c, t) = (
+                registers::<S>(&self.work.cell[k]),
+                registers::<S>(&self.work.squashed[k]),
+            );
+            let d_h = registers::<S>(&self.d_hidden[k]);
+            for v in 0..d_h.len() {
+                let (input, forget, candidate, output) = (i[v], f[v], g[v], o[v]);
+                let through = mul(d_h[v], output);
+                let d = simd.mul_add_e_f32s(through, but(t[v], t[v]), d_c[v]);
+                let through = mul(through, t[v]);
+                o[v] = simd.sub_f32s(through, mul(through, output));
+                let di = mul(d, input);
+                g[v] = mul(di, but(candidate, candidate));
+                let through = mul(di, candidate);
+                i[v] = simd.sub_f32s(through, mul(through, input));
+                d_c[v] = mul(d, forget);
+                let through = mul(d_c[v], c[v]);
+                f[v] = simd.sub_f32s(through, mul(through, forget));
+            }
+        }
+    }
+}
+
 struct Backward<'a, 'b> {
     inputs: Inputs<'a>,
     /// `[groups, outputs, columns]`, or nothing for zero.
     out_gradient: Option<&'a [f32]>,
-    /// `[groups, 2 H, columns]`, or nothing for zero.
+    /// `[groups, 2 H, columns]`, block by block, or nothing for zero.
     state_gradient: Option<&'a [f32]>,
     group: usize,
     range: Range<usize>,
     input: Vec<&'b mut [f32]>,
-    state: Vec<&'b mut [f32]>,
+    state: &'b mut [f32],
 }
 
 impl WithSimd for Backward<'_, '_> {
@@ -300,7 +422,7 @@ impl WithSimd for Backward<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Vec<f32> {
         let shape = self.inputs.shape;
-        let (input, state, parameters) = self.inputs.group(self.group);
+        let (_, _, parameters) = self.inputs.group(self.group);
         let weights = Weights::new(shape, parameters);
         let layers = Layers::new(&weights);
         let mut work = Work::new(shape);
@@ -314,20 +436,18 @@ impl WithSimd for Backward<'_, '_> {
         let out_gradient = self.out_gradient.map(|v| &v[mine(shape.outputs)]);
         let state_gradient = self.state_gradient.map(|v| &v[mine(2 * H)]);
         let rows = |n: usize| vec![[0.0; C]; n];
-        let (mut d_out, mut d_linear, mut d_h, mut d_c) =
-            (rows(shape.outputs), rows(H), rows(H), rows(H));
-        let (mut d_gates, mut d_input) = (rows(GATES), rows(width));
-        let zero = simd.splat_f32s(0.0);
-        let mut gates = vec![zero; GATES * width];
-        let mut linear = vec![zero; H * H];
-        let mut outs = vec![zero; shape.outputs * H];
-        let (mut gates_bias, mut linear_bias, mut out_bias) =
-            (vec![0.0; GATES], vec![0.0; H], vec![0.0; shape.outputs]);
-        for from in self.range.clone().step_by(C) {
+        let (mut d_out, mut d_linear, mut d_input) = (rows(shape.outputs), rows(H), rows(width));
+        let mut d_next = Box::new([[[0.0; C]; H]; 2]);
+        let mut input = Transpose::new::<S, C>(width);
+        let mut hidden = Transpose::new::<S, C>(H);
+        let mut gates = input.sums(simd, GATES);
+        let mut linear = hidden.sums(simd, H);
+        let mut outs = vec![simd.splat_f32s(0.0); shape.outputs * H];
+        let mut out_bias = vec![0.0; shape.outputs];
+        let states = self.state.chunks_mut(2 * H * C);
+        for (from, state) in self.range.clone().step_by(C).zip(states) {
             let to = (from + C).min(self.range.end);
-            load(input, columns, from..to, &mut work.input);
-            load(state, columns, from..to, &mut work.input[shape.inputs..]);
-            load(&state[H * columns..], columns, from..to, &mut work.cell);
+            work.load(&self.inputs, group, from..to);
             work.forward(simd, &layers);
 
             // Head.
@@ -336,72 +456,63 @@ impl WithSimd for Backward<'_, '_> {
             }
             let start = Start::Zero;
             affine(simd, &out_transposed, start, &d_out, &mut d_linear, false);
-            mask(simd, &mut d_linear, &work.linear);
-            d_h.fill([0.0; C]);
-            d_c.fill([0.0; C]);
+            mask(simd, &mut d_linear, &work.linear[..]);
+            d_next.as_flattened_mut().fill([0.0; C]);
             if let Some(g) = state_gradient {
-                load(g, columns, from..to, &mut d_h);
-                load(&g[H * columns..], columns, from..to, &mut d_c);
+                let (g, width) = (&g[2 * H * from..2 * H * to], to - from);
+                load(g, width, 0..width, d_next.as_flattened_mut());
             }
+            let [d_hidden, d_cell] = &mut *d_next;
             let start = Start::Held;
-            affine(simd, &linear_transposed, start, &d_linear, &mut d_h, false);
-            outer(simd, &d_out, &work.linear, &mut outs);
-            outer(simd, &d_linear, &work.hidden_next, &mut linear);
-            add_sums(simd, &d_out, &mut out_bias);
-            add_sums(simd, &d_linear, &mut linear_bias);
-
-            // Gates, before their activations; d_c becomes the gradient by c. A padding column has a zero gradient throughout.
-            for k in 0..H {
-                let at = |gate: usize| gate * H + k;
-                for l in 0..C {
-                    let (i, f, g, o) = (
-                        work.gates[at(0)][l],
-                        work.gates[at(1)][l],
-                        work.gates[at(2)][l],
-                        work.gates[at(3)][l],
-                    );
-                    let t = work.squashed[k][l];
-                    let c = d_c[k][l] + d_h[k][l] * o * (1.0 - t * t);
-                    d_gates[at(0)][l] = c * g * i * (1.0 - i);
-                    d_gates[at(1)][l] = c * work.cell[k][l] * f * (1.0 - f);
-                    d_gates[at(2)][l] = c * i * (1.0 - g * g);
-                    d_gates[at(3)][l] = d_h[k][l] * t * o * (1.0 - o);
-                    d_c[k][l] = c * f;
-                }
-            }
-            let start = Start::Zero;
             affine(
                 simd,
-                &gates_transposed,
+                &linear_transposed,
                 start,
-                &d_gates,
-                &mut d_input,
+                &d_linear,
+                &mut d_hidden[..],
                 false,
             );
-            outer(simd, &d_gates, &work.input, &mut gates);
-            add_sums(simd, &d_gates, &mut gates_bias);
-            let (at, length) = (from - self.range.start, to - from);
-            store(&d_input, &mut self.input, at, length);
-            store(&d_input[shape.inputs..], &mut self.state[..H], at, length);
-            store(&d_c, &mut self.state[H..], at, length);
+            outer(simd, &d_out, &work.linear[..], &mut outs);
+            add_sums(simd, &d_out, &mut out_bias);
+            hidden.set(&work.next[0]);
+            outer_columns(simd, &d_linear, &hidden, &mut linear);
+
+            // Gates. A padding column has a zero gradient throughout.
+            simd.vectorize(Slopes {
+                work: &mut work,
+                d_hidden,
+                d_cell,
+            });
+            let (start, d_gates) = (Start::Zero, work.gates.as_flattened());
+            affine(simd, &gates_transposed, start, d_gates, &mut d_input, false);
+            input.set(&work.input);
+            outer_columns(simd, d_gates, &input, &mut gates);
+            let part = from - self.range.start..to - self.range.start;
+            store(
+                &d_input,
+                self.input.iter_mut().map(|row| &mut row[part.clone()]),
+            );
+            let mut rows = state.chunks_exact_mut(part.len());
+            store(&d_input[shape.inputs..], rows.by_ref());
+            store(&d_cell[..], rows);
         }
 
-        let reduced = |sums: &[S::f32s]| -> Vec<f32> {
-            sums.iter().map(|s| simd.reduce_sum_f32s(*s)).collect()
-        };
-        let gates = reduced(&gates);
+        let outs = outs.into_iter().map(|sums| simd.reduce_sum_f32s(sums));
         let columns_of = |columns: Range<usize>| {
-            gates
-                .chunks_exact(width)
-                .flat_map(move |row| row[columns.clone()].to_vec())
+            let rows = input.rows::<S>(&gates);
+            rows.flat_map(move |row| row[columns.clone()].iter().copied())
+        };
+        let linear_of = |columns: Range<usize>| {
+            let rows = hidden.rows::<S>(&linear);
+            rows.flat_map(move |row| row[columns.clone()].iter().copied())
         };
         let mut gradient = Vec::with_capacity(parameters.len());
         gradient.extend(columns_of(0..shape.inputs));
         gradient.extend(columns_of(shape.inputs..width));
-        gradient.extend(gates_bias);
-        gradient.extend(reduced(&linear));
-        gradient.extend(linear_bias);
-        gradient.extend(reduced(&outs));
+        gradient.extend(columns_of(width..width + 1));
+        gradient.extend(linear_of(0..H));
+        gradient.extend(linear_of(H..H + 1));
+        gradient.extend(outs);
         gradient.extend(out_bias);
         gradient
     }
@@ -423,7 +534,7 @@ pub fn backward(
     }
     let (input, state) = (
         inputs.split(&mut gradients.input),
-        inputs.split(&mut gradients.state),
+        inputs.split_state(&mut gradients.state),
     );
     let parts: Vec<(usize, Vec<f32>)> = inputs
         .tasks()

@@ -36,8 +36,14 @@ fn load<const C: usize>(
     blocks: &mut [[f32; C]],
 ) {
     for (row, block) in values.chunks_exact(columns).zip(blocks) {
-        block[..range.len()].copy_from_slice(&row[range.clone()]);
-        block[range.len()..].fill(0.0);
+        let row = &row[range.clone()];
+        match row.as_array() {
+            Some(whole) => *block = *whole,
+            None => {
+                block[..row.len()].copy_from_slice(row);
+                block[row.len()..].fill(0.0);
+            }
+        }
     }
 }
 
