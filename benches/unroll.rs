@@ -10,6 +10,10 @@ use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
 use starling::train::unroll::{RuleModule, Tape, windows};
 
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const STEPS: usize = 10;
 const PROBLEMS: usize = 32;
 

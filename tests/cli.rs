@@ -898,7 +898,7 @@ fn bad_rule_files_are_refused() {
         ("empty.ron", String::new(), &["empty.ron:1:1"]),
         (
             "new.ron",
-            text.replace("format: 1", "format: 99"),
+            text.replace("format: 2", "format: 99"),
             &["format 99 is unknown", "reads format 1"],
         ),
         (

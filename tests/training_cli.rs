@@ -244,7 +244,7 @@ fn checkpoints_that_do_not_fit_are_refused() {
     let progress = desk.read("checkpoint/progress.ron");
     desk.write(
         "checkpoint/progress.ron",
-        progress.replace("format: 1", "format: 9"),
+        progress.replace("format: 2", "format: 9"),
     );
     desk.refuses(&bare, &["format 9 is unknown"]);
     desk.write("checkpoint/progress.ron", &progress[..40]);

@@ -16,6 +16,10 @@ use starling::train::meta_loss::MetaLoss;
 use starling::train::unroll::{RuleModule, Tape, windows};
 use std::time::Instant;
 
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const AGENTS: usize = 10;
 const DIMENSION: usize = 300;
 

@@ -109,11 +109,15 @@ pub fn with_bar(
         }
         bar.set_position(p.batches.0);
         let best = p.best.map_or(String::new(), |b| format!("  best {b:.2}"));
+        let gap = if p.gap.is_finite() {
+            format!("  gap 1e{:.1}", p.gap)
+        } else {
+            String::new()
+        };
         bar.set_message(format!(
-            "stage {}  loss {:.2}  gap 1e{:.1}{best}  {:.1} M/s",
+            "stage {}  loss {:.2}{gap}{best}  {:.1} M/s",
             p.stage,
             p.meta_loss,
-            p.gap,
             p.throughput / 1e6
         ));
         if let Some(score) = p.validation {

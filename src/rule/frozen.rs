@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The version that this build writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why a rule file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -210,7 +210,7 @@ mod tests {
             let m = message(&text[..cut]);
             assert!(m.contains("rule.ron:"), "{m}");
         }
-        assert!(message(&text.replace("format: 1", "format: 7")).contains("format 7 is unknown"));
+        assert!(message(&text.replace("format: 2", "format: 7")).contains("format 7 is unknown"));
         assert!(message(&text.replace("primal: 1.4", "primal: -1.4")).contains("primal"));
         assert!(message(&text.replace("primal: 1.4", "primal: NaN")).contains("primal"));
     }

@@ -76,7 +76,8 @@ impl Default for Constants {
     }
 }
 
-/// How far the networks may move each coefficient: `constant + range · tanh(output)`; `P` and `S` on a log scale.
+/// How far the networks may move each coefficient: `constant + range · tanh(output)`; `P` and `S` on a log scale. A term whose
+/// constant and range are both zero is switched off: training leaves it so.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ranges {
@@ -125,7 +126,7 @@ pub const SAFE: Constants = Constants {
     mixing: 0.5,
     memory: 0.0,
 };
-/// What an agent's trust is multiplied by at every evaluation that finds its residual grown.
+/// What an agent's trust is multiplied by, at least, at every evaluation that finds its residual grown.
 const DISTRUST: f64 = 0.8;
 /// How fast the residual's envelope may fall, per evaluation: a residual that is zero by chance is no low to grow from.
 const ENVELOPE: f64 = 0.9;
@@ -160,7 +161,7 @@ pub struct Shared {
 }
 
 fn guard() -> f64 {
-    100.0
+    30.0
 }
 
 fn one() -> u32 {
@@ -386,8 +387,10 @@ impl Guard {
     /// After an evaluation that found `σ_u = u`.
     fn watch(&mut self, u: f64, growth: f64) {
         self.envelope = u.max(ENVELOPE * self.envelope);
-        if growth > 0.0 && u > growth * self.lowest {
-            self.trust *= DISTRUST;
+        let allowed = growth * self.lowest;
+        if growth > 0.0 && u > allowed {
+            // The faster it grows the less is left.
+            self.trust *= DISTRUST.min(allowed / u);
         }
         self.lowest = self.lowest.min(self.envelope);
     }

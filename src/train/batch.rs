@@ -46,6 +46,47 @@ impl Place {
     }
 }
 
+impl Reference {
+    /// `rows`: those of every agent, padding included.
+    fn new(problems: &[&Problem], optima: &[&Optimum], rows: usize, place: &Place) -> Self {
+        let (b, n, d) = (
+            problems.len(),
+            problems[0].agents(),
+            problems[0].dimension(),
+        );
+        let mut margin = Vec::with_capacity(n * b * rows);
+        for i in 0..n {
+            for (problem, optimum) in problems.iter().zip(optima) {
+                let shard = &problem.shards()[i];
+                let own = shard.features.chunks_exact(d);
+                margin.extend(own.map(|a| crate::field::dot(a, &optimum.x)));
+                margin.resize(margin.len() + rows - shard.targets.len(), 0.0);
+            }
+        }
+        let (mut x, mut gradient, mut objective) = (Vec::new(), Vec::new(), Vec::new());
+        for (problem, optimum) in problems.iter().zip(optima) {
+            x.extend_from_slice(&optimum.x);
+            let mut total = vec![0.0; d];
+            let mut own = vec![0.0; d];
+            for i in 0..n {
+                problem.gradient(i, &optimum.x, &mut own);
+                total
+                    .iter_mut()
+                    .zip(&own)
+                    .for_each(|(t, o)| *t += o / n as f64);
+            }
+            gradient.extend(total);
+            objective.push(optimum.objective.abs().max(1e-30));
+        }
+        Self {
+            x: place.tensor(x, [1, b, d]),
+            gradient: place.tensor(gradient, [1, b, d]),
+            margin: place.tensor(margin, [n * b, rows, 1]),
+            objective: place.tensor(objective, [b]),
+        }
+    }
+}
+
 /// `B` problems of one family on one graph.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -84,7 +125,8 @@ pub struct Batch {
     pub end_rows: Arc<[(usize, usize)]>,
     /// Spectral gap of the normalised `I − W`.
     pub spectral_gap: f64,
-    reference: Reference,
+    /// None where nobody asks for the gap.
+    reference: Option<Reference>,
 }
 
 /// What the gap needs of the optimum.
@@ -110,23 +152,39 @@ impl Batch {
         problems: &[(Problem, Optimum)],
         place: &Place,
     ) -> Result<Self, GraphError> {
+        let (alone, optima): (Vec<&Problem>, Vec<&Optimum>) =
+            problems.iter().map(|(p, o)| (p, o)).unzip();
+        let mut batch = Self::without_optima(graph, &alone, place)?;
+        batch.reference = Some(Reference::new(&alone, &optima, batch.rows(), place));
+        Ok(batch)
+    }
+
+    /// [`Self::new`] for a meta-loss that needs no optimum; the gap is then NaN.
+    ///
+    /// # Errors
+    /// The eigenvalues of `W` did not converge.
+    pub fn without_optima(
+        graph: &Graph,
+        problems: &[&Problem],
+        place: &Place,
+    ) -> Result<Self, GraphError> {
         let (b, n) = (problems.len(), graph.agents());
-        let first = &problems[0].0;
+        let first = problems[0];
         let d = first.dimension();
         let m = problems
             .iter()
-            .flat_map(|(p, _)| p.shards())
+            .flat_map(|p| p.shards())
             .map(|s| s.targets.len())
             .max()
             .unwrap_or(1);
         let (mut features, mut targets, mut weight) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut smoothness, mut margin) = (Vec::new(), Vec::new());
+        let mut smoothness = Vec::new();
         let (weights, spectral_gap) = normalized_weights(graph)?;
         let mut conditioning = Vec::new();
         for i in 0..n {
             let mine = graph.neighbors(i).iter();
             let weight_sum: f64 = mine.map(|neighbor| weights[neighbor.edge]).sum();
-            for (problem, optimum) in problems {
+            for problem in problems {
                 let shard = &problem.shards()[i];
                 let rows = shard.targets.len();
                 features.extend_from_slice(&shard.features);
@@ -136,13 +194,6 @@ impl Batch {
                 targets.resize(targets.len() + m - rows, 1.0);
                 weight.extend(std::iter::repeat_n(1.0 / rows as f64, rows));
                 weight.resize(weight.len() + m - rows, 0.0);
-                margin.extend(
-                    shard
-                        .features
-                        .chunks_exact(d)
-                        .map(|a| crate::field::dot(a, &optimum.x)),
-                );
-                margin.resize(margin.len() + m - rows, 0.0);
                 let l = problem.smoothness(i);
                 let l = if l > 0.0 { l } else { problem.smoothness_max() };
                 smoothness.push(l);
@@ -167,21 +218,6 @@ impl Batch {
             .zip(&edge_smoothness)
             .map(|(w, l)| w * l)
             .collect();
-        let (mut x, mut gradient, mut objective) = (Vec::new(), Vec::new(), Vec::new());
-        for (problem, optimum) in problems {
-            x.extend_from_slice(&optimum.x);
-            let mut total = vec![0.0; d];
-            let mut own = vec![0.0; d];
-            for i in 0..n {
-                problem.gradient(i, &optimum.x, &mut own);
-                total
-                    .iter_mut()
-                    .zip(&own)
-                    .for_each(|(t, o)| *t += o / n as f64);
-            }
-            gradient.extend(total);
-            objective.push(optimum.objective.abs().max(1e-30));
-        }
         let features: Tensor<3> = place.tensor(features, [n * b, m, d]);
         Ok(Self {
             problems: b,
@@ -205,14 +241,14 @@ impl Batch {
                 .collect(),
             ends: (place.indices(src), place.indices(dst)),
             spectral_gap,
-            reference: Reference {
-                x: place.tensor(x, [1, b, d]),
-                gradient: place.tensor(gradient, [1, b, d]),
-                margin: place.tensor(margin, [n * b, m, 1]),
-                objective: place.tensor(objective, [b]),
-            },
+            reference: None,
             place: place.clone(),
         })
+    }
+
+    /// Rows `m` of an agent, padding included.
+    fn rows(&self) -> usize {
+        self.targets.dims()[1]
     }
 
     /// `φ'(u, b)`
@@ -294,14 +330,16 @@ impl Batch {
         self.weighted(value) + penalty.sum_dim(2).reshape([self.problems])
     }
 
-    /// `(F(x̄) − F*)/|F*|` of every problem, `[B]`, without cancellation.
+    /// `(F(x̄) − F*)/|F*|` of every problem, `[B]`, without cancellation; NaN for a batch without optima.
     pub fn gap(&self, x: Tensor<2>) -> Tensor<1> {
+        let Some(at) = &self.reference else {
+            return self.place.zeros([self.problems]) + f64::NAN;
+        };
         let (u, mean) = self.mean(x);
-        let at = &self.reference;
         let moved = u - at.margin.clone();
         let bregman = match self.loss {
             Loss::LeastSquares => moved.square() * 0.5,
-            Loss::Logistic => self.logistic_bregman(moved),
+            Loss::Logistic => self.logistic_bregman(at.margin.clone(), moved),
         };
         let r = &self.regularizer;
         let step = mean.clone() - at.x.clone();
@@ -314,9 +352,8 @@ impl Batch {
 
     /// `φ(u) − φ(u*) − φ'(u*)(u − u*)` for the logistic loss: its Taylor series to sixth order where `|u − u*| < 0.3`
     /// (relative error there below 1e-6, as that of the formula in f32).
-    fn logistic_bregman(&self, moved: Tensor<3>) -> Tensor<3> {
+    fn logistic_bregman(&self, margin: Tensor<3>, moved: Tensor<3>) -> Tensor<3> {
         let b = self.targets.clone();
-        let margin = self.reference.margin.clone();
         let p: Tensor<3> = activation::sigmoid(-(b.clone() * margin.clone()));
         // With q = p(1−p) and s = −b(1−2p), φ'' and on: q, qs, q(1−6q), qs(1−12q), q(1−30q+120q²).
         let q: Tensor<3> = p.clone() * (1.0 - p.clone());

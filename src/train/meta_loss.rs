@@ -18,6 +18,11 @@ pub enum MetaLoss {
 }
 
 impl MetaLoss {
+    /// Whether it compares with the optimum, which then has to be found for every training problem.
+    pub fn needs_optimum(self) -> bool {
+        self == Self::LogGap
+    }
+
     /// The batch mean of the step's loss, `[1]`; `x`: `[n·B, d]`.
     pub fn of(self, batch: &Batch, x: Tensor<2>) -> Tensor<1> {
         match self {

@@ -60,6 +60,9 @@ struct RangesOf {
     all: Ranges,
     node: [f64; NODE_OUTPUTS],
     edge: [f64; EDGE_OUTPUTS],
+    /// 0 for a term that is switched off (constant and range are zero) and stays so, else 1.
+    node_on: [f64; NODE_OUTPUTS],
+    edge_on: [f64; EDGE_OUTPUTS],
 }
 
 /// What `shared` carries from step to step; tensors `[n·B, d]` and `[E·B, d]`.
@@ -164,6 +167,18 @@ fn log_ratio(p: Tensor<2>, q: Tensor<2>, limit: f64) -> Tensor<2> {
     (((p + TINY) / (q + TINY)).log().clamp(-limit, limit)) / limit
 }
 
+fn on(constant: f64, range: f64) -> f64 {
+    f64::from(constant != 0.0 || range != 0.0)
+}
+
+/// The constants, `[O, 1]`, without gradients of those that are switched off.
+fn switched(constants: Tensor<2>, on: &[f64], batch: &Batch) -> Tensor<2> {
+    if on.iter().all(|v| *v == 1.0) {
+        return constants;
+    }
+    constants * batch.place.tensor(on.to_vec(), [on.len(), 1])
+}
+
 /// Twin of `features::rooted`.
 fn rooted(rate: Tensor<2>) -> Tensor<2> {
     rate.clone() * 5.0_f64.sqrt() / (rate.abs() + 1e-3).sqrt()
@@ -215,6 +230,13 @@ impl SharedModule {
             all: r,
             node: [r.primal, r.momentum, r.gradient_difference, r.extrapolation],
             edge: [r.dual, r.mixing, r.memory],
+            node_on: [
+                1.0,
+                on(c.momentum, r.momentum),
+                on(c.gradient_difference, r.gradient_difference),
+                on(c.extrapolation, r.extrapolation),
+            ],
+            edge_on: [1.0, on(c.mixing, r.mixing), on(c.memory, r.memory)],
         };
         let place = Place {
             device: device.clone(),
@@ -502,7 +524,7 @@ impl SharedModule {
             Some(held) if !evaluate => held.clone(),
             _ => self.coefficients(
                 &self.node,
-                self.node_constants.val(),
+                switched(self.node_constants.val(), &self.ranges.node_on, batch),
                 &self.ranges.node,
                 features,
             ),
@@ -576,7 +598,7 @@ impl SharedModule {
             Some(held) if !evaluate => held.clone(),
             _ => self.coefficients(
                 &self.edge,
-                self.edge_constants.val(),
+                switched(self.edge_constants.val(), &self.ranges.edge_on, batch),
                 &self.ranges.edge,
                 features,
             ),

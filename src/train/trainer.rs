@@ -313,7 +313,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             let throughput = (numbers * steps) as f64 / clock.elapsed().as_secs_f64();
             // The states of a diverged unroll are of no use to the windows after it, and a solved one has nothing left to teach:
             // easy families take the share of the horizon that they need.
-            let ended = !window.last_gap.is_finite() || window.last_gap < SOLVED;
+            let ended = !window.loss.is_finite() || window.last_gap < SOLVED;
             let last_window = ended || done >= stage.horizon;
             let mut validation = None;
             if last_window {
@@ -361,26 +361,38 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             .into_par_iter()
             .map(|k| {
                 let trial = number * 1_000_003 + k;
-                let problem =
-                    family.sample(graph.agents(), self.recipe.seed, Role::Train, trial)?;
-                let optimum = optimum::solve(&problem)?;
-                Ok((problem, optimum))
+                Ok(family.sample(graph.agents(), self.recipe.seed, Role::Train, trial)?)
             })
-            .collect::<Result<Vec<_>, TrainError>>()?;
+            .collect::<Result<Vec<Problem>, TrainError>>()?;
         let place = Place {
             device: self.settings.device.device.clone(),
             dtype: DType::F32,
         };
         let size = if self.settings.device.parallel {
-            let dimension = problems.first().map_or(1, |(p, _)| p.dimension());
+            let dimension = problems.first().map_or(1, Problem::dimension);
             chunk_size(graph.agents(), dimension, problems.len())
         } else {
             problems.len()
         };
-        let chunks = problems
-            .chunks(size)
-            .map(|c| Batch::new(graph, c, &place))
-            .collect::<Result<_, _>>()?;
+        let chunks: Vec<Batch> = if self.recipe.meta_loss.needs_optimum() {
+            let solved = problems
+                .into_par_iter()
+                .map(|problem| {
+                    let optimum = optimum::solve(&problem)?;
+                    Ok((problem, optimum))
+                })
+                .collect::<Result<Vec<_>, TrainError>>()?;
+            solved
+                .chunks(size)
+                .map(|c| Batch::new(graph, c, &place))
+                .collect::<Result<_, _>>()?
+        } else {
+            let alone: Vec<&Problem> = problems.iter().collect();
+            alone
+                .chunks(size)
+                .map(|c| Batch::without_optima(graph, c, &place))
+                .collect::<Result<_, _>>()?
+        };
         Ok((graph, chunks))
     }
 

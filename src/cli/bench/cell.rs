@@ -160,10 +160,13 @@ impl Cell {
         let key = sha256(ground.to_string());
         let entrant = |kind, group: &str, contestant: Contestant, content: String| {
             // A rule is not tuned.
-            let tuning_problems = contestant.rule.is_none().then_some(plan.tuning_problems);
+            let tuned_on = contestant
+                .rule
+                .is_none()
+                .then_some((&plan.tuning, plan.tuning_problems));
             let all = serde_json::json!({
                 "ground": key, "kind": kind, "name": contestant.name, "group": group, "content": content,
-                "targets": plan.targets, "steps": plan.steps, "seconds": plan.seconds, "tuning_problems": tuning_problems,
+                "targets": plan.targets, "steps": plan.steps, "seconds": plan.seconds, "tuned_on": tuned_on,
             });
             Entrant {
                 kind,
@@ -281,7 +284,7 @@ impl Cell {
                 continue;
             }
             if entrant.contestant.rule.is_none() && tuning.is_empty() {
-                tuning = problems(&plan.problem, &self.graph, plan.tuning_problems, plan.seed)?;
+                tuning = problems(&plan.tuning, &self.graph, plan.tuning_problems, plan.seed)?;
             }
             let figures = self.measure(entrant, &tests, &tuning, ground.median_problem, bar)?;
             write_atomic(&self.file(entrant), &serde_json::to_vec_pretty(&figures)?)?;

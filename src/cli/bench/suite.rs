@@ -50,6 +50,9 @@ struct Cell {
     tags: Vec<String>,
     problem: ProblemSpec,
     graph: GraphSpec,
+    /// The family that methods are tuned on, in units that carry over; the cell's own if left out.
+    #[serde(default)]
+    tuning: Option<ProblemSpec>,
     /// Measure seconds: one run after the other instead of many at once.
     #[serde(default)]
     seconds: bool,
@@ -122,6 +125,7 @@ pub struct Plan {
     pub tags: Vec<String>,
     pub problem: ProblemSpec,
     pub graph: GraphSpec,
+    pub tuning: ProblemSpec,
     /// Name and files of every rule, the compared one first.
     pub rules: Vec<(String, Vec<PathBuf>)>,
     pub baselines: Vec<AlgorithmSpec>,
@@ -201,6 +205,7 @@ impl Suite {
             tags: cell.tags.clone(),
             problem: cell.problem.clone(),
             graph: cell.graph.clone(),
+            tuning: cell.tuning.as_ref().unwrap_or(&cell.problem).clone(),
             rules: rules.iter().map(RuleFiles::named).collect(),
             baselines: methods(&cell.baselines, &self.baselines),
             rungs: methods(&cell.rungs, &self.rungs),
