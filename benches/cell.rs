@@ -4,6 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pulp::{Simd, WithSimd};
+use starling::rule::features::{EDGE_SHARED, EDGE_VARYING, NODE_SHARED, NODE_VARYING};
 use starling::rule::lstm::HIDDEN as H;
 use starling::train::kernel::{LstmShape, PerceptronShape, cpu};
 use std::hint::black_box;
@@ -58,10 +59,10 @@ fn perceptron(c: &mut Criterion) {
     const ITEMS: usize = 40;
     const EACH: usize = 300;
     for (varying, shared, hidden, outputs) in [
-        (10, 8, vec![16, 16], 4),
-        (7, 4, vec![16, 16], 3),
-        (10, 8, vec![24, 24], 6),
-        (10, 8, vec![32, 32], 8),
+        (NODE_VARYING, NODE_SHARED, vec![16, 16], 4),
+        (EDGE_VARYING, EDGE_SHARED, vec![16, 16], 3),
+        (NODE_VARYING, NODE_SHARED, vec![24, 24], 4),
+        (NODE_VARYING, NODE_SHARED, vec![32, 32], 8),
     ] {
         let shape = PerceptronShape {
             varying,

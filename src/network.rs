@@ -57,7 +57,7 @@ impl<'a> Network<'a> {
         self.bill.bytes += 8 * floats;
     }
 
-    /// Bills `count` numbers sent once over every directed edge (constants such as `L_i`, exchanged before the first step).
+    /// Bills `count` numbers sent once over every directed edge (such as `L_i` before the first step, or what travels with a vector).
     pub fn exchange_scalars(&mut self, count: usize) {
         self.send_floats(count);
     }

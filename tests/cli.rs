@@ -899,7 +899,7 @@ fn bad_rule_files_are_refused() {
         (
             "new.ron",
             text.replace("format: 2", "format: 99"),
-            &["format 99 is unknown", "reads format 1"],
+            &["format 99 is unknown", "reads format 2"],
         ),
         (
             "nan.ron",

@@ -22,6 +22,7 @@ const RECIPE: &str = "(
         (learning_rate: 3e-3, truncation: 5, horizon: 10, batch: 6, batches: 18),
         (learning_rate: 1e-3, truncation: 10, horizon: 20, batch: 6, batches: 40),
     ],
+    averaging: 0.9,
     validation: (problems: 2, every: 3, horizon_factor: 2),
 )";
 

@@ -127,9 +127,10 @@ fn compare_trajectories(place: &Place, tolerance: f64) {
     for graph in [path(1), ring(5), star(5), path(4)] {
         for (name, loss, regularizer) in kinds() {
             let problems = problems(loss, regularizer, graph.agents(), 2);
-            for refresh in [1, 3] {
+            for (refresh, conditioning) in [(1, true), (3, true), (1, false)] {
                 let rule = Shared {
                     refresh,
+                    conditioning,
                     ..lively(5)
                 };
                 let error = distance(&rule, &graph, &problems, place, 12);

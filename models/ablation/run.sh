@@ -1,6 +1,6 @@
 #!/bin/sh
 # The ablation table: trains recipe.ron with one ingredient taken away at a time and prints, for every variant, median rounds to
-# 1e-6 and 1e-10 and the number of problems missed on held-out LASSO problems (d = 100, ring of 10; 20 problems, 2,000 rounds).
+# 1e-6 and 1e-10 and the number of problems on which it diverged, on held-out LASSO problems (d = 100, ring of 10; 20 problems, 2,000 rounds).
 #   run.sh [STARLING [FOLDER [VARIANT ...]]]
 # STARLING: the program (default target/release/starling); FOLDER: where checkpoints go (default checkpoints/ablation).
 set -eu
@@ -29,9 +29,9 @@ for variant in "$@"; do
     *) echo "unknown variant $variant" >&2; exit 2 ;;
     esac
     sed "$change" "$here/recipe.ron" >"$out/$variant.ron"
-    "$starling" train "$out/$variant.ron" --out "$out/$variant" 2>/dev/null
+    "$starling" train "$out/$variant.ron" --out "$out/$variant" >"$out/$variant.log" 2>&1
     "$starling" eval --rules "$out/$variant/best.ron" --baselines none --tuning-problems 0 --trials 20 --steps 2000 \
-        --problem 'Lasso(dimension: 100, rows: 10)' --graph 'Ring(10)' --out "$out/$variant/eval" >/dev/null 2>&1
+        --problem 'Lasso(dimension: 100, rows: 10)' --graph 'Ring(10)' --out "$out/$variant/eval" >>"$out/$variant.log" 2>&1
     VARIANT=$variant python3 - "$out/$variant/eval/results.json" <<'END'
 import json
 import os

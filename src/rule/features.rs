@@ -44,7 +44,7 @@ pub const TINY: f64 = 1e-30;
 /// Per-agent numbers that enter every coordinate's node features.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeContext {
-    /// `1/σ_u`, `1/σ_a`.
+    /// `1/σ_u`
     pub inverse_u: f64,
     /// `1/σ_a`
     pub inverse_a: f64,

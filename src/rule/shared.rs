@@ -8,8 +8,8 @@
 //!
 //! `g_i = ∇f_i(x_i)`; `Δ` is the difference to the previous step; `w_ij` are Metropolis weights divided by
 //! `λ_max(I − W)`; `L_e = 2 L_i L_j/(L_i + L_j)`, so that `L_e/L_i ≤ 2` however different the agents are. All coefficients are per coordinate: learned constant plus
-//! `range · tanh(network)`. One exchange per step: the edge network sees only even features of `z_i − z_j`, so both ends
-//! compute the same `S_ij = S_ji`, `C_ij = C_ji`, `θ_ij = θ_ji` by themselves.
+//! `range · tanh(network)`. One exchange per step: the edge network sees only even features of `z_i − z_j` and means of a few
+//! numbers that travel with `z` whenever the networks are asked, so both ends compute the same `S_ij = S_ji`, `C_ij = C_ji`, `θ_ij = θ_ji` by themselves.
 //!
 //! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes, `z_i = z_j`, and
 //! `−(g_i + y_i) ∈ ∂r(x_i)`; `Σ_i y_i = 0` holds for ever because flows are antisymmetric, and summing gives optimality.
@@ -388,11 +388,14 @@ impl Guard {
     fn watch(&mut self, u: f64, growth: f64) {
         self.envelope = u.max(ENVELOPE * self.envelope);
         let allowed = growth * self.lowest;
-        if growth > 0.0 && u > allowed {
+        if allowed > 0.0 && u > allowed {
             // The faster it grows the less is left.
             self.trust *= DISTRUST.min(allowed / u);
         }
-        self.lowest = self.lowest.min(self.envelope);
+        // An agent with nothing to do yet (zero gradient, zero residual) has no low to grow from.
+        if self.envelope > 0.0 {
+            self.lowest = self.lowest.min(self.envelope);
+        }
     }
 }
 
@@ -749,9 +752,10 @@ impl Algorithm for SharedRule {
         // One exchange.
         std::mem::swap(&mut s.difference, &mut s.difference_last);
         network.differences(&s.z, &mut s.difference);
-        if refresh && self.edge.is_some() {
-            // With z travel the features that a neighbour does not know, and the trust.
-            network.exchange_scalars(1 + if self.rule.conditioning { NODE_SENT } else { 0 });
+        if refresh && self.node.is_some() {
+            // With z travel the trust and, for the edge network, the features that a neighbour does not know.
+            let seen = self.edge.is_some() && self.rule.conditioning;
+            network.exchange_scalars(1 + if seen { NODE_SENT } else { 0 });
         }
 
         // Flows, every edge by itself.

@@ -313,9 +313,10 @@ pub fn tune(
     let mut best: Option<(Score, Candidate)> = None;
     let mut tried = 0;
     let mut consider = |candidate: Candidate, best: &mut Option<(Score, Candidate)>| {
-        // A run three times as long as the best median so far will not win.
+        // A run three times as long as the median of one that misses nothing will not win.
         let known = best
             .as_ref()
+            .filter(|(s, _)| s.missed == 0)
             .map_or(u64::MAX, |(s, _)| s.rounds.saturating_mul(3));
         let goal = Goal {
             rounds: goal.rounds.min(known),
@@ -537,14 +538,16 @@ fn tune_constants(
 ) -> Result<Tuned, AlgorithmError> {
     let (mut tried, mut fewest) = (0, u64::MAX);
     let mut consider = |candidate: Constants, best: &mut (Score, Constants)| {
-        // A run three times as long as the best median of any start so far will not win.
+        // A run three times as long as the best median of those that miss nothing will not win.
         let goal = Goal {
             rounds: goal.rounds.min(fewest.saturating_mul(3)),
             ..goal
         };
         let score = score(|_| spec_of(&candidate), problems, graph, goal)?;
         tried += 1;
-        fewest = fewest.min(score.rounds);
+        if score.missed == 0 {
+            fewest = fewest.min(score.rounds);
+        }
         progress();
         let better = score.better(&best.0);
         if better {
@@ -602,6 +605,25 @@ fn tune_constants(
         // Four failures undo the growth of one success.
         let better = consider(candidate, &mut overall)?;
         length = (length * if better { 1.5 } else { 0.904 }).clamp(0.02, 1.0);
+    }
+    // As `back_off`, with the primal step.
+    for _ in 0..3 {
+        let scaled = |c: &Constants, scale: f64| Constants {
+            primal: significant(c.primal * scale),
+            ..*c
+        };
+        let (score_of_best, best) = overall;
+        let mut longer = (worst, best);
+        consider(scaled(&best, 1.05), &mut longer)?;
+        if score_of_best.missed > 0 || longer.0.missed == 0 {
+            break;
+        }
+        let mut shorter = (worst, best);
+        consider(scaled(&best, 0.96), &mut shorter)?;
+        if shorter.0.missed > 0 {
+            break;
+        }
+        overall = shorter;
     }
     let (best_score, best) = overall;
     let on_edge = KNOBS

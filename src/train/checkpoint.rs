@@ -46,6 +46,11 @@ pub struct Position {
 /// Version of the checkpoint's layout.
 const FORMAT: u32 = 2;
 
+#[derive(Deserialize)]
+struct Header {
+    format: u32,
+}
+
 /// The content of `progress.ron`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct ProgressFile {
@@ -242,13 +247,16 @@ impl Folder {
             reason,
         };
         let path = self.progress();
-        let file: ProgressFile = parse_ron(&path.display().to_string(), &read_text(&path)?)?;
-        if file.format != FORMAT {
+        let (origin, text) = (path.display().to_string(), read_text(&path)?);
+        // First of all the version: a file of another has other fields.
+        let Header { format } = parse_ron(&origin, &text)?;
+        if format != FORMAT {
             return Err(fail(format!(
                 "checkpoint format {} is unknown, this build reads format {FORMAT}",
-                file.format
+                format
             )));
         }
+        let file: ProgressFile = parse_ron(&origin, &text)?;
         if file.recipe_hash != recipe_hash(recipe) {
             return Err(fail("the checkpoint belongs to another recipe; expected the one that it was started with".into()));
         }

@@ -147,6 +147,19 @@ impl Recipe {
             !self.problems.is_empty(),
             "problems is empty, expected at least one family".into(),
         )?;
+        for problem in &self.problems {
+            let by_share = matches!(
+                problem,
+                ProblemSpec::Data {
+                    l1_share: Some(_),
+                    ..
+                }
+            );
+            need(
+                !by_share,
+                format!("{problem}: l1_share differs from draw to draw, expected l1"),
+            )?;
+        }
         need(
             !self.stages.is_empty(),
             "stages is empty, expected at least one stage".into(),

@@ -303,7 +303,7 @@ impl SharedModule {
         Shared {
             constants: Constants {
                 primal: n[0].exp(),
-                momentum: n[1],
+                momentum: n[1].clamp(-MOMENTUM_BOUND, MOMENTUM_BOUND),
                 gradient_difference: n[2],
                 extrapolation: n[3],
                 dual: e[0].exp(),

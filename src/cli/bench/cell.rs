@@ -144,6 +144,9 @@ fn kept<T: serde::de::DeserializeOwned>(file: &Path, fits: impl Fn(&T) -> bool) 
     serde_json::from_str(&text).ok().filter(fits)
 }
 
+/// Raised whenever a method, the tuner or a metric changes, so that figures of before are not kept.
+const FIGURES: u32 = 2;
+
 impl Cell {
     /// Reads the rules, draws the graph and the first test problem, and starts everyone on it: what is missing or does not fit
     /// is found out before any work.
@@ -154,7 +157,7 @@ impl Cell {
             _ => None,
         };
         let ground = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"), "problem": plan.problem, "data": data, "agents": graph.agents(),
+            "version": env!("CARGO_PKG_VERSION"), "figures": FIGURES, "problem": plan.problem, "data": data, "agents": graph.agents(),
             "edges": graph.edges(), "seed": plan.seed, "trials": plan.trials,
         });
         let key = sha256(ground.to_string());
@@ -299,6 +302,7 @@ impl Cell {
             MixingKind::LazyMetropolis,
             MixingKind::Metropolis,
             MixingKind::Laplacian,
+            MixingKind::Fastest,
         ] {
             let spectrum = Mixing::new(&self.graph, kind).spectrum(&self.graph)?;
             spectral_gap = spectral_gap.max(spectrum.gap);

@@ -64,10 +64,11 @@ pub fn paired(reference: &[Option<u64>], rounds: &[Option<u64>], limit: u64) -> 
     let (mut ratios, mut censored) = (Vec::new(), 0);
     for pair in reference.iter().zip(rounds) {
         ratios.push(match pair {
-            (Some(a), Some(b)) => *a as f64 / *b as f64,
+            (Some(a), Some(b)) if a == b => 1.0,
+            (Some(a), Some(b)) => *a as f64 / (*b).max(1) as f64,
             (None, Some(b)) => {
                 censored += 1;
-                limit as f64 / *b as f64
+                limit as f64 / (*b).max(1) as f64
             }
             (Some(_), None) => 0.0,
             (None, None) => continue,
