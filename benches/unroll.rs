@@ -2,6 +2,8 @@
 //!
 //! Throughput is in agent-coordinate-steps: agents × problems × dimension × steps.
 
+#[path = "../src/allocator.rs"]
+mod allocator;
 mod common;
 
 use common::{chunks, milodo_module, ring, shared_module};
@@ -9,10 +11,6 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
 use starling::train::unroll::{RuleModule, Tape, windows};
-
-/// As the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const STEPS: usize = 10;
 const PROBLEMS: usize = 32;
@@ -43,6 +41,7 @@ fn measure<M: RuleModule>(c: &mut Criterion, name: &str, size: &str, module: &M,
 }
 
 fn benches(c: &mut Criterion) {
+    allocator::keep_pages();
     let graph = ring(10);
     let batch = chunks(&graph, 300, PROBLEMS);
     let size = "ring 10, d 300";

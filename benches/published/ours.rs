@@ -4,6 +4,8 @@
 //! `inference K`: one step of the simulator with the networks asked every `K` steps. LASSO, ring of 10, d = 300, 10 rows per agent.
 //! The median of `REPEATS` (default 5) after one that does not count; inference takes 2,000 steps each time.
 
+#[path = "../../src/allocator.rs"]
+mod allocator;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -15,10 +17,6 @@ use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
 use starling::train::unroll::{RuleModule, Tape, windows};
 use std::time::Instant;
-
-/// As the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const AGENTS: usize = 10;
 const DIMENSION: usize = 300;
@@ -57,6 +55,7 @@ fn train<M: RuleModule>(module: &M, chunks: &[Batch], steps: usize) -> [f64; 3] 
 }
 
 fn main() {
+    allocator::keep_pages();
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| !a.starts_with("--"))

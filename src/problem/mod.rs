@@ -9,6 +9,7 @@ mod logistic;
 mod loss;
 pub mod optimum;
 mod regularizer;
+mod rows;
 
 pub use family::{ProblemSpec, Role, Synthetic};
 pub use loss::Loss;
@@ -202,15 +203,11 @@ impl Problem {
     /// Writes `∇f_i(x)` to `out` (length `d`); one pass over the agent's rows, nothing allocated.
     pub fn gradient(&self, agent: usize, x: &[f64], out: &mut [f64]) {
         let shard = &self.shards[agent];
-        let scale = 1.0 / shard.targets.len() as f64;
         out.fill(0.0);
         with_loss!(self.loss, L => {
-            for (row, &b) in shard.features.chunks_exact(self.dimension).zip(&shard.targets) {
-                let slope = scale * L::slope(dot(row, x), b);
-                for (g, a) in out.iter_mut().zip(row) {
-                    *g += slope * a;
-                }
-            }
+            let scale = 1.0 / shard.targets.len() as f64;
+            let slope = |r: usize, u| scale * L::slope(u, shard.targets[r]);
+            rows::add_gradient(&shard.features, x, slope, out);
         });
     }
 
@@ -234,9 +231,9 @@ impl Problem {
     /// `f_i(x)`.
     pub fn local_loss(&self, agent: usize, x: &[f64]) -> f64 {
         let shard = &self.shards[agent];
-        let total: f64 = with_loss!(self.loss, L => {
-            shard.features.chunks_exact(self.dimension).zip(&shard.targets)
-                .map(|(row, &b)| L::value(dot(row, x), b)).sum()
+        let mut total = 0.0;
+        with_loss!(self.loss, L => {
+            rows::products(&shard.features, x, |r, u| total += L::value(u, shard.targets[r]));
         });
         total / shard.targets.len() as f64
     }

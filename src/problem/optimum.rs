@@ -9,6 +9,7 @@
 //! self-concordance, Bach 2010). (Beck & Teboulle 2009; O'Donoghue & Candès 2015 for the restart.)
 
 use super::loss::{RowLoss, with_loss};
+use super::rows::add_gradient;
 use super::{Loss, Problem, ProblemError};
 use crate::field::dot;
 use nalgebra::{Cholesky, DMatrix, DVector};
@@ -113,11 +114,11 @@ impl<'a> Pooled<'a> {
 
     fn gradient(&self, x: &[f64], out: &mut [f64]) {
         out.fill(0.0);
-        with_loss!(self.problem.loss(), L => {
-            for &(row, b, weight) in &self.rows {
-                let slope = weight * L::slope(dot(row, x), b);
-                out.iter_mut().zip(row).for_each(|(g, a)| *g += slope * a);
-            }
+        let shards = self.problem.shards();
+        with_loss!(self.problem.loss(), L => for shard in shards {
+            let weight = 1.0 / (shards.len() as f64 * shard.targets.len() as f64);
+            let slope = |r: usize, u| weight * L::slope(u, shard.targets[r]);
+            add_gradient(&shard.features, x, slope, out);
         });
     }
 

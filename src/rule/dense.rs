@@ -20,22 +20,29 @@ pub struct Packed {
 impl Packed {
     /// From a row-major matrix with `inputs` columns.
     pub fn new(matrix: &[f32], inputs: usize) -> Self {
-        let mut values = Vec::with_capacity(matrix.len());
-        for rows in matrix.chunks(ROWS * inputs) {
-            for i in 0..inputs {
-                values.extend(rows[i..].iter().step_by(inputs));
-            }
+        let mut values = vec![0.0; matrix.len()];
+        let size = ROWS * inputs;
+        for (rows, packed) in matrix.chunks(size).zip(values.chunks_mut(size)) {
+            interleave(rows, inputs, packed);
         }
         Self { inputs, values }
     }
 
     /// From the transpose of a row-major matrix with `columns` columns.
     pub fn transposed(matrix: &[f32], columns: usize) -> Self {
-        let mut transpose = Vec::with_capacity(matrix.len());
-        for column in 0..columns {
-            transpose.extend(matrix[column..].iter().step_by(columns));
-        }
+        let mut transpose = vec![0.0; matrix.len()];
+        interleave(matrix, columns, &mut transpose);
         Self::new(&transpose, matrix.len() / columns)
+    }
+}
+
+/// Writes the transpose of a row-major matrix with `columns` columns.
+fn interleave(matrix: &[f32], columns: usize, transpose: &mut [f32]) {
+    let rows = matrix.len() / columns;
+    for (r, row) in matrix.chunks_exact(columns).enumerate() {
+        for (to, w) in transpose[r..].iter_mut().step_by(rows).zip(row) {
+            *to = *w;
+        }
     }
 }
 

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! `g_i = ∇f_i(x_i)`; `Δ` is the difference to the previous step; `w_ij` are Metropolis weights divided by
-//! `λ_max(I − W)`; `L_e = 2 L_i L_j/(L_i + L_j)`, so that `L_e/L_i ≤ 2` however different the agents are. All coefficients are per coordinate: learned constant plus
-//! `range · tanh(network)`. One exchange per step: the edge network sees only even features of `z_i − z_j` and means of a few
-//! numbers that travel with `z` whenever the networks are asked, so both ends compute the same `S_ij = S_ji`, `C_ij = C_ji`, `θ_ij = θ_ji` by themselves.
+//! `λ_max(I − W)`; `L_e = 2 L_i L_j/(L_i + L_j)`, so that `L_e/L_i ≤ 2` however different the agents are. All coefficients are
+//! per coordinate: learned constant plus `range · tanh(network)`. One exchange per step: the edge network sees only even features
+//! of `z_i − z_j` and means of a few numbers that travel with `z` whenever the networks are asked, so both ends compute the same
+//! `S_ij = S_ji`, `C_ij = C_ji`, `θ_ij = θ_ji` by themselves.
 //!
 //! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes, `z_i = z_j`, and
 //! `−(g_i + y_i) ∈ ∂r(x_i)`; `Σ_i y_i = 0` holds for ever because flows are antisymmetric, and summing gives optimality.
@@ -76,6 +77,23 @@ impl Default for Constants {
     }
 }
 
+impl Constants {
+    /// In the order of the node network's outputs: `ln P, β, δ, γ`.
+    pub fn node(&self) -> [f64; NODE_OUTPUTS] {
+        [
+            self.primal.ln(),
+            self.momentum,
+            self.gradient_difference,
+            self.extrapolation,
+        ]
+    }
+
+    /// In the order of the edge network's outputs: `ln S, C, θ`.
+    pub fn edge(&self) -> [f64; EDGE_OUTPUTS] {
+        [self.dual.ln(), self.mixing, self.memory]
+    }
+}
+
 /// How far the networks may move each coefficient: `constant + range · tanh(output)`; `P` and `S` on a log scale. A term whose
 /// constant and range are both zero is switched off: training leaves it so.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +126,23 @@ impl Default for Ranges {
             mixing: 0.7,
             memory: 0.4,
         }
+    }
+}
+
+impl Ranges {
+    /// In the order of [`Constants::node`].
+    pub fn node(&self) -> [f64; NODE_OUTPUTS] {
+        [
+            self.primal,
+            self.momentum,
+            self.gradient_difference,
+            self.extrapolation,
+        ]
+    }
+
+    /// In the order of [`Constants::edge`].
+    pub fn edge(&self) -> [f64; EDGE_OUTPUTS] {
+        [self.dual, self.mixing, self.memory]
     }
 }
 
@@ -226,15 +261,7 @@ impl Shared {
             ));
         }
         let r = &self.ranges;
-        for v in [
-            r.primal,
-            r.momentum,
-            r.gradient_difference,
-            r.extrapolation,
-            r.dual,
-            r.mixing,
-            r.memory,
-        ] {
+        for v in r.node().into_iter().chain(r.edge()) {
             if !(v.is_finite() && v >= 0.0) {
                 return Err(format!("a range is {v}, expected a finite number ≥ 0"));
             }
@@ -298,6 +325,8 @@ pub struct SharedRule {
     rule: Shared,
     node: Option<Perceptron>,
     edge: Option<Perceptron>,
+    /// [`SAFE`] in the order of the outputs.
+    safe: ([f64; NODE_OUTPUTS], [f64; EDGE_OUTPUTS]),
     weights: Vec<f64>,
     hardness: f32,
 }
@@ -311,26 +340,14 @@ impl SharedRule {
         let (weights, gap) = normalized_weights(graph)?;
         let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<_>>();
         let (c, r) = (&rule.constants, &rule.ranges);
-        let node = [
-            [
-                c.primal.ln(),
-                c.momentum,
-                c.gradient_difference,
-                c.extrapolation,
-            ],
-            [r.primal, r.momentum, r.gradient_difference, r.extrapolation],
-        ];
-        let edge = [
-            [c.dual.ln(), c.mixing, c.memory],
-            [r.dual, r.mixing, r.memory],
-        ];
-        let cell = |mlp: &Option<Mlp>, varying: usize, [constants, ranges]: [&[f64]; 2]| {
+        let cell = |mlp: &Option<Mlp>, varying: usize, constants: &[f64], ranges: &[f64]| {
             mlp.as_ref()
                 .map(|m| Perceptron::of(m, varying, &narrow(constants), &narrow(ranges)))
         };
         Ok(Self {
-            node: cell(&rule.node, NODE_VARYING, [&node[0], &node[1]]),
-            edge: cell(&rule.edge, EDGE_VARYING, [&edge[0], &edge[1]]),
+            node: cell(&rule.node, NODE_VARYING, &c.node(), &r.node()),
+            edge: cell(&rule.edge, EDGE_VARYING, &c.edge(), &r.edge()),
+            safe: (SAFE.node(), SAFE.edge()),
             rule,
             weights,
             hardness: mixing_hardness(gap),
@@ -353,24 +370,32 @@ pub struct State {
     difference_last: Field,
     flow: Field,
     mixed: Field,
-    memory: Vec<NodeMemory>,
-    conditioning: Vec<Conditioning>,
-    guards: Vec<Guard>,
-    /// Every agent's shared features, as its neighbours know them.
-    shared: Vec<[f32; NODE_SHARED]>,
-    /// `P L_i, β, δ, γ` of every agent's coordinates, `[4, d]` each; empty without a network.
-    node_coefficients: Vec<Vec<f32>>,
+    agents: Vec<Agent>,
     /// `S, C, θ` of every edge's coordinates, `[3, d]` each; empty without a network.
     edge_coefficients: Vec<Vec<f32>>,
-    smoothness: Vec<f64>,
     smoothness_edge: Vec<f64>,
+}
+
+/// What an agent keeps beside its vectors.
+struct Agent {
+    /// `L_i`
+    smoothness: f64,
+    conditioning: Conditioning,
+    memory: NodeMemory,
+    guard: Guard,
+    /// The shared features, as the neighbours know them.
+    shared: [f32; NODE_SHARED],
+    /// `P L_i, β, δ, γ` of the coordinates, `[4, d]`; empty without a network.
+    coefficients: Vec<f32>,
 }
 
 /// How far an agent trusts its networks.
 #[derive(Clone, Copy, Debug)]
 struct Guard {
-    /// From 1 (wholly) to 0 (not at all); what neighbours know of it is that of the last evaluation.
+    /// From 1 (wholly) to 0 (not at all).
     trust: f64,
+    /// The trust that was sent to the neighbours at the last evaluation.
+    sent: f64,
     /// `max(σ_u, ENVELOPE · envelope⁻)`, begun at the gradient's root mean square.
     envelope: f64,
     /// The lowest envelope so far.
@@ -380,6 +405,7 @@ struct Guard {
 impl Guard {
     const NEW: Self = Self {
         trust: 1.0,
+        sent: 1.0,
         envelope: 0.0,
         lowest: f64::MAX,
     };
@@ -417,13 +443,8 @@ struct NodeTask<'a> {
     rule: &'a SharedRule,
     rows: NodeRows<'a, f64>,
     common: Common,
-    conditioning: Conditioning,
     r: &'a Regularizer,
-    /// `[4, d]`
-    coefficients: &'a mut [f32],
-    memory: &'a mut NodeMemory,
-    guard: &'a mut Guard,
-    shared: &'a mut [f32; NODE_SHARED],
+    agent: &'a mut Agent,
     z: &'a mut [f64],
     refresh: bool,
 }
@@ -435,12 +456,18 @@ impl pulp::WithSimd for NodeTask<'_> {
         let Some(network) = &self.rule.node else {
             return self.rule.node_constant(self.rows, self.r, self.z);
         };
-        let out = self.coefficients;
+        let Agent {
+            conditioning,
+            memory,
+            guard,
+            shared,
+            coefficients: out,
+            ..
+        } = self.agent;
         if self.refresh {
-            let shared = self.shared;
-            *self.memory = self.rows.features(
+            *memory = self.rows.features(
                 self.r,
-                (*self.memory, self.conditioning),
+                (*memory, *conditioning),
                 self.common,
                 |context| {
                     *shared = context.shared;
@@ -453,14 +480,9 @@ impl pulp::WithSimd for NodeTask<'_> {
                     evaluation.store(simd, start, used, out);
                 },
             );
-            self.guard.watch(self.memory.last_u, self.rule.rule.guard);
-            let safe = [
-                SAFE.primal.ln(),
-                SAFE.momentum,
-                SAFE.gradient_difference,
-                SAFE.extrapolation,
-            ];
-            distrust(out, &safe, self.guard.trust);
+            guard.watch(memory.last_u, self.rule.rule.guard);
+            guard.sent = guard.trust;
+            distrust(out, &self.rule.safe.0, guard.trust);
             let (primal, rest) = out.split_at_mut(self.z.len());
             let bound = MOMENTUM_BOUND as f32;
             primal.iter_mut().for_each(|v| *v = math::exp(*v));
@@ -516,8 +538,7 @@ impl pulp::WithSimd for EdgeTask<'_> {
                     evaluation.store(simd, start, used, out);
                 },
             );
-            let safe = [SAFE.dual.ln(), SAFE.mixing, SAFE.memory];
-            distrust(out, &safe, self.trust);
+            distrust(out, &self.rule.safe.1, self.trust);
             let (dual, rest) = out.split_at_mut(self.flow.len());
             let (mixing, memory) = rest.split_at_mut(self.flow.len());
             let bound = MEMORY_BOUND as f32;
@@ -533,12 +554,13 @@ impl EdgeTask<'_> {
     /// `flow ← S w L_e D + θ flow`, `mixed = −C w D`, from the coefficients.
     #[inline(always)]
     fn edge_update(self) {
-        let (d, weight) = (self.d[0], self.weight);
-        let [dual, mixing, memory] = split::<EDGE_OUTPUTS>(self.coefficients);
-        for k in 0..d.len() {
-            let s = f64::from(dual[k]) * weight * self.smoothness;
-            self.flow[k] = s * d[k] + f64::from(memory[k]) * self.flow[k];
-            self.mixed[k] = -f64::from(mixing[k]) * weight * d[k];
+        let (n, weight, smoothness) = (self.flow.len(), self.weight, self.smoothness);
+        let (d, flow, mixed) = (&self.d[0][..n], &mut self.flow[..n], &mut self.mixed[..n]);
+        let [dual, mixing, memory] = split::<EDGE_OUTPUTS>(self.coefficients).map(|row| &row[..n]);
+        for k in 0..n {
+            let s = f64::from(dual[k]) * weight * smoothness;
+            flow[k] = s * d[k] + f64::from(memory[k]) * flow[k];
+            mixed[k] = -f64::from(mixing[k]) * weight * d[k];
         }
     }
 
@@ -598,21 +620,34 @@ fn split<const R: usize>(values: &[f32]) -> [&[f32]; R] {
 /// `z_i` from the coefficients.
 #[inline(always)]
 fn node_update(rows: NodeRows<f64>, r: &Regularizer, coefficients: &[f32], z: &mut [f64]) {
+    let d = z.len();
     let step = 1.0 / rows.smoothness;
-    let [x, x_last, _] = rows.x;
-    let ([y, y_last], [g, g_last]) = (rows.y, rows.g);
+    let [x, x_last, _] = rows.x.map(|row| &row[..d]);
+    let ([y, y_last], [g, g_last]) = (rows.y.map(|row| &row[..d]), rows.g.map(|row| &row[..d]));
     let [primal, momentum, gradient_difference, extrapolation] =
-        split::<NODE_OUTPUTS>(coefficients);
-    for (k, z) in z.iter_mut().enumerate() {
-        let p = f64::from(primal[k]) * step;
-        let force = g[k]
-            + f64::from(gradient_difference[k]) * (g[k] - g_last[k])
-            + y[k]
-            + f64::from(extrapolation[k]) * (y[k] - y_last[k]);
-        *z = r.prox(
-            p,
-            x[k] + f64::from(momentum[k]) * (x[k] - x_last[k]) - p * force,
-        );
+        split::<NODE_OUTPUTS>(coefficients).map(|row| &row[..d]);
+    let mut update = |r: &Regularizer| {
+        for k in 0..d {
+            let p = f64::from(primal[k]) * step;
+            let force = g[k]
+                + f64::from(gradient_difference[k]) * (g[k] - g_last[k])
+                + y[k]
+                + f64::from(extrapolation[k]) * (y[k] - y_last[k]);
+            z[k] = r.prox(
+                p,
+                x[k] + f64::from(momentum[k]) * (x[k] - x_last[k]) - p * force,
+            );
+        }
+    };
+    // What is known not to be there leaves a loop without branches.
+    if r.l2 == 0.0 && r.bounds.is_none() {
+        update(&Regularizer {
+            l2: 0.0,
+            bounds: None,
+            ..*r
+        });
+    } else {
+        update(r);
     }
 }
 
@@ -663,23 +698,25 @@ impl Algorithm for SharedRule {
             difference_last: edge(),
             flow: edge(),
             mixed: edge(),
-            memory: vec![NodeMemory::default(); n],
-            conditioning: (0..n)
+            agents: (0..n)
                 .map(|i| {
                     let mine = network.graph().neighbors(i).iter();
                     let weight = mine.map(|neighbor| self.weights[neighbor.edge]).sum();
-                    Conditioning::new(smoothness[i], problem.trace(i), d, weight)
+                    Agent {
+                        smoothness: smoothness[i],
+                        conditioning: Conditioning::new(smoothness[i], problem.trace(i), d, weight),
+                        memory: NodeMemory::default(),
+                        guard: Guard::NEW,
+                        shared: [0.0; NODE_SHARED],
+                        coefficients: held(&self.node, NODE_OUTPUTS * d),
+                    }
                 })
                 .collect(),
-            guards: vec![Guard::NEW; n],
-            shared: vec![[0.0; NODE_SHARED]; n],
-            node_coefficients: held(&self.node, n, NODE_OUTPUTS * d),
-            edge_coefficients: held(&self.edge, edges.len(), EDGE_OUTPUTS * d),
+            edge_coefficients: vec![held(&self.edge, EDGE_OUTPUTS * d); edges.len()],
             smoothness_edge: edges
                 .iter()
                 .map(|&(i, j)| edge_smoothness(smoothness[i], smoothness[j]))
                 .collect(),
-            smoothness,
         }
     }
 
@@ -699,9 +736,9 @@ impl Algorithm for SharedRule {
         problem.gradients(&s.x, &mut s.g);
         if s.k == 0 {
             s.g_last.copy_from(&s.g);
-            for (i, guard) in s.guards.iter_mut().enumerate() {
+            for (i, agent) in s.agents.iter_mut().enumerate() {
                 let g = s.g.row(i);
-                guard.envelope = (dot(g, g) / d as f64).sqrt();
+                agent.guard.envelope = (dot(g, g) / d as f64).sqrt();
             }
         }
 
@@ -709,45 +746,29 @@ impl Algorithm for SharedRule {
         let (x, x_last, x_older, y, y_last, g, g_last) = (
             &s.x, &s.x_last, &s.x_older, &s.y, &s.y_last, &s.g, &s.g_last,
         );
-        let smoothness = &s.smoothness;
-        let conditioning = &s.conditioning;
-        let node = |i: usize,
-                    z: &mut [f64],
-                    coefficients: &mut [f32],
-                    memory: &mut NodeMemory,
-                    guard: &mut Guard,
-                    shared: &mut [f32; NODE_SHARED]| {
+        let node = |i: usize, z: &mut [f64], agent: &mut Agent| {
             let rows = NodeRows {
                 x: [x.row(i), x_last.row(i), x_older.row(i)],
                 y: [y.row(i), y_last.row(i)],
                 g: [g.row(i), g_last.row(i)],
-                smoothness: smoothness[i],
+                smoothness: agent.smoothness,
             };
             arch.dispatch(NodeTask {
                 rule: self,
                 rows,
                 common,
-                conditioning: conditioning[i],
                 r,
-                coefficients,
-                memory,
-                guard,
-                shared,
+                agent,
                 z,
                 refresh,
             });
         };
         s.z.values_mut()
             .par_chunks_exact_mut(d)
-            .zip(s.node_coefficients.par_iter_mut())
-            .zip(s.memory.par_iter_mut())
-            .zip(s.guards.par_iter_mut())
-            .zip(s.shared.par_iter_mut())
+            .zip(s.agents.par_iter_mut())
             .with_min_len(min_rows(d, refresh && self.node.is_some()))
             .enumerate()
-            .for_each(|(i, ((((z, coefficients), memory), guard), shared))| {
-                node(i, z, coefficients, memory, guard, shared);
-            });
+            .for_each(|(i, (z, agent))| node(i, z, agent));
 
         // One exchange.
         std::mem::swap(&mut s.difference, &mut s.difference_last);
@@ -760,7 +781,7 @@ impl Algorithm for SharedRule {
 
         // Flows, every edge by itself.
         let (z, difference, last) = (&s.z, &s.difference, &s.difference_last);
-        let (shared, guards) = (&s.shared, &s.guards);
+        let agents = &s.agents;
         let graph = network.graph();
         s.flow
             .values_mut()
@@ -775,8 +796,8 @@ impl Algorithm for SharedRule {
                     rule: self,
                     d: [difference.row(e), last.row(e)],
                     ends: [z.row(i), z.row(j)],
-                    shared: [&shared[i], &shared[j]],
-                    trust: guards[i].trust.min(guards[j].trust),
+                    shared: [&agents[i].shared, &agents[j].shared],
+                    trust: agents[i].guard.trust.min(agents[j].guard.trust),
                     smoothness: s.smoothness_edge[e],
                     weight: self.weights[e],
                     coefficients,
@@ -788,10 +809,10 @@ impl Algorithm for SharedRule {
 
         // An agent trusts its networks no more than its neighbours theirs.
         if refresh {
-            let known: Vec<f64> = s.guards.iter().map(|guard| guard.trust).collect();
-            for (i, guard) in s.guards.iter_mut().enumerate() {
-                let theirs = graph.neighbors(i).iter().map(|other| known[other.agent]);
-                guard.trust = theirs.fold(guard.trust, f64::min);
+            for i in 0..s.agents.len() {
+                let neighbors = graph.neighbors(i).iter();
+                let theirs = neighbors.map(|other| s.agents[other.agent].guard.sent);
+                s.agents[i].guard.trust = theirs.fold(s.agents[i].guard.sent, f64::min);
             }
         }
 
@@ -834,7 +855,7 @@ fn min_rows(dimension: usize, evaluate: bool) -> usize {
     numbers.div_ceil(dimension).max(1)
 }
 
-/// Room for the coefficients of `count` agents or edges, `length` numbers each; none without a network.
-fn held(network: &Option<Perceptron>, count: usize, length: usize) -> Vec<Vec<f32>> {
-    vec![vec![0.0; if network.is_some() { length } else { 0 }]; count]
+/// Room for coefficients, `length` numbers; none without a network.
+fn held(network: &Option<Perceptron>, length: usize) -> Vec<f32> {
+    vec![0.0; if network.is_some() { length } else { 0 }]
 }

@@ -330,12 +330,12 @@ pub fn tune(
         }
         Ok::<(), AlgorithmError>(())
     };
-    for method in variants(method) {
-        for kind in kinds(&method, graph) {
+    for variant in variants(method) {
+        for kind in kinds(&variant, graph) {
             for factor in STEPS {
                 for second in second_grid {
                     let candidate = Candidate {
-                        method: method.clone(),
+                        method: variant.clone(),
                         factor,
                         second: *second,
                         kind,
@@ -369,18 +369,21 @@ pub fn tune(
             }
         }
     }
-    let (score, candidate) = match best {
-        Some(found) => found,
-        None => (
-            Score {
-                missed: problems.len(),
-                rounds: u64::MAX,
-                gap: f64::MAX,
-            },
-            centre,
-        ),
+    let found = best.unwrap_or((
+        Score {
+            missed: problems.len(),
+            rounds: u64::MAX,
+            gap: f64::MAX,
+        },
+        centre,
+    ));
+    let scaled = |c: &Candidate, scale: f64| Candidate {
+        factor: significant(c.factor * scale),
+        ..c.clone()
     };
-    let (score, candidate) = back_off(score, candidate, problems, graph, goal)?;
+    let (score, candidate) = back_off(found, goal, scaled, |c, goal| {
+        score(|p| c.at(p), problems, graph, goal)
+    })?;
     let mut on_edge = Vec::new();
     let outside = |v: f64, grid: &[f64]| v <= grid[0] || v >= grid[grid.len() - 1];
     if outside(candidate.factor, &STEPS) {
@@ -399,14 +402,14 @@ pub fn tune(
 }
 
 /// Many methods are fastest just before the step at which they diverge, and the cliff moves from problem to problem: the step is
-/// shortened by 4 % (at most three times) while a step 5 % longer misses the target somewhere.
-fn back_off(
-    mut score_of_best: Score,
-    mut best: Candidate,
-    problems: &[Certified],
-    graph: &Graph,
+/// shortened by 4 % (at most three times) while a step 5 % longer misses the target somewhere. `scaled`: a candidate with
+/// its step multiplied.
+fn back_off<C>(
+    (mut score_of_best, mut best): (Score, C),
     goal: Goal,
-) -> Result<(Score, Candidate), AlgorithmError> {
+    scaled: impl Fn(&C, f64) -> C,
+    mut score: impl FnMut(&C, Goal) -> Result<Score, AlgorithmError>,
+) -> Result<(Score, C), AlgorithmError> {
     if score_of_best.missed > 0 {
         return Ok((score_of_best, best));
     }
@@ -415,16 +418,11 @@ fn back_off(
         ..goal
     };
     for _ in 0..3 {
-        let scaled = |scale: f64| Candidate {
-            factor: significant(best.factor * scale),
-            ..best.clone()
-        };
-        let longer = scaled(1.05);
-        if score(|p| longer.at(p), problems, graph, goal)?.missed == 0 {
+        if score(&scaled(&best, 1.05), goal)?.missed == 0 {
             break;
         }
-        let shorter = scaled(0.96);
-        let score_of_shorter = score(|p| shorter.at(p), problems, graph, goal)?;
+        let shorter = scaled(&best, 0.96);
+        let score_of_shorter = score(&shorter, goal)?;
         if score_of_shorter.missed > 0 {
             break;
         }
@@ -606,26 +604,13 @@ fn tune_constants(
         let better = consider(candidate, &mut overall)?;
         length = (length * if better { 1.5 } else { 0.904 }).clamp(0.02, 1.0);
     }
-    // As `back_off`, with the primal step.
-    for _ in 0..3 {
-        let scaled = |c: &Constants, scale: f64| Constants {
-            primal: significant(c.primal * scale),
-            ..*c
-        };
-        let (score_of_best, best) = overall;
-        let mut longer = (worst, best);
-        consider(scaled(&best, 1.05), &mut longer)?;
-        if score_of_best.missed > 0 || longer.0.missed == 0 {
-            break;
-        }
-        let mut shorter = (worst, best);
-        consider(scaled(&best, 0.96), &mut shorter)?;
-        if shorter.0.missed > 0 {
-            break;
-        }
-        overall = shorter;
-    }
-    let (best_score, best) = overall;
+    let scaled = |c: &Constants, scale: f64| Constants {
+        primal: significant(c.primal * scale),
+        ..*c
+    };
+    let (best_score, best) = back_off(overall, goal, scaled, |c, goal| {
+        score(|_| spec_of(c), problems, graph, goal)
+    })?;
     let on_edge = KNOBS
         .iter()
         .filter(|k| {

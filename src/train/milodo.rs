@@ -101,6 +101,8 @@ pub struct MilodoState {
     primal: Memory,
     dual: Memory,
     mixing: Memory,
+    /// [`StackedCell::parameters`] of the three networks, built once per window; nothing where the cells are not fused.
+    parameters: Option<[Tensor<2>; 3]>,
 }
 
 impl StackedCell {
@@ -152,11 +154,17 @@ impl StackedCell {
         }
     }
 
-    /// `[agents, inputs, rows]` → `[agents, outputs, rows]` before the last activation.
-    fn forward(&self, input: Tensor<3>, memory: Memory, fused: bool) -> (Tensor<3>, Memory) {
+    /// `[agents, inputs, rows]` → `[agents, outputs, rows]` before the last activation; one operation if it is given its
+    /// `parameters`.
+    fn forward(
+        &self,
+        input: Tensor<3>,
+        memory: Memory,
+        parameters: Option<&Tensor<2>>,
+    ) -> (Tensor<3>, Memory) {
         let [n, _, rows] = input.dims();
-        if fused {
-            return kernel::lstm(input, memory, self.parameters(), self.shape());
+        if let Some(parameters) = parameters {
+            return kernel::lstm(input, memory, parameters.clone(), self.shape());
         }
         let (h, c) = (
             memory.clone().slice([0..n, 0..H, 0..rows]),
@@ -272,6 +280,7 @@ impl RuleModule for MilodoModule {
             primal: memory(),
             dual: memory(),
             mixing: memory(),
+            parameters: None,
         }
     }
 
@@ -279,12 +288,17 @@ impl RuleModule for MilodoModule {
         let (n, b, d) = (batch.agents, batch.problems, batch.dimension);
         let (rows, w) = (b * d, self.tables.width);
         let wide = |t: Tensor<2>| t.reshape([n, 1, rows]);
+        let parameters = s.parameters.or_else(|| {
+            self.fused
+                .then(|| [&self.primal, &self.dual, &self.mixing].map(StackedCell::parameters))
+        });
+        let of = |k: usize| parameters.as_ref().map(|all| &all[k]);
         let g = batch.gradient(s.x.clone());
 
         let (out, primal) = self.primal.forward(
             Tensor::cat(vec![wide(s.y.clone()), wide(g.clone())], 1),
             s.primal,
-            self.fused,
+            of(0),
         );
         let p = activation::relu(out).reshape([n * b, d]);
         let z = batch.prox(p.clone(), s.x - p * (g + s.y.clone()));
@@ -308,7 +322,7 @@ impl RuleModule for MilodoModule {
         let differences: Tensor<3> = Tensor::cat(differences, 1);
 
         // Both ends of an edge keep the mean of their outputs: the second exchange.
-        let (out, dual) = self.dual.forward(differences.clone(), s.dual, self.fused);
+        let (out, dual) = self.dual.forward(differences.clone(), s.dual, of(1));
         let own = out.exp().reshape([n * w, rows]);
         let reverse = (0..n * w)
             .map(|k| self.tables.reverse(k / w, k % w) as i32)
@@ -317,9 +331,7 @@ impl RuleModule for MilodoModule {
         let mean = ((own + other) * 0.5).reshape([n, w, rows]);
         let y = s.y + (mean * differences.clone()).sum_dim(1).reshape([n * b, d]);
 
-        let (out, mixing) = self
-            .mixing
-            .forward(differences.clone(), s.mixing, self.fused);
+        let (out, mixing) = self.mixing.forward(differences.clone(), s.mixing, of(2));
         let x = z
             - (activation::relu(out) * differences)
                 .sum_dim(1)
@@ -330,6 +342,7 @@ impl RuleModule for MilodoModule {
             primal,
             dual,
             mixing,
+            parameters,
         }
     }
 
@@ -350,6 +363,8 @@ impl RuleModule for MilodoModule {
             primal: memory(s.primal),
             dual: memory(s.dual),
             mixing: memory(s.mixing),
+            // A window's parameters are on its tape.
+            parameters: None,
         }
     }
 

@@ -228,8 +228,8 @@ impl SharedModule {
         let (node, edge) = (layers(&rule.node), layers(&rule.edge));
         let ranges = RangesOf {
             all: r,
-            node: [r.primal, r.momentum, r.gradient_difference, r.extrapolation],
-            edge: [r.dual, r.mixing, r.memory],
+            node: r.node(),
+            edge: r.edge(),
             node_on: [
                 1.0,
                 on(c.momentum, r.momentum),
@@ -245,23 +245,8 @@ impl SharedModule {
         let fused = shape_of(&node, NODE_VARYING, NODE_FEATURES, &ranges.node).fits(&place)
             && shape_of(&edge, EDGE_VARYING, EDGE_FEATURES, &ranges.edge).fits(&place);
         Self {
-            node_constants: parameter(
-                &[
-                    c.primal.ln(),
-                    c.momentum,
-                    c.gradient_difference,
-                    c.extrapolation,
-                ],
-                [NODE_OUTPUTS, 1],
-                device,
-                dtype,
-            ),
-            edge_constants: parameter(
-                &[c.dual.ln(), c.mixing, c.memory],
-                [EDGE_OUTPUTS, 1],
-                device,
-                dtype,
-            ),
+            node_constants: parameter(&c.node(), [NODE_OUTPUTS, 1], device, dtype),
+            edge_constants: parameter(&c.edge(), [EDGE_OUTPUTS, 1], device, dtype),
             node,
             edge,
             ranges,

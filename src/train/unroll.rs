@@ -10,6 +10,8 @@ use crate::rule::Structure;
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A rule as a Burn module that can be unrolled.
 pub trait RuleModule: Module + Send + Sync {
@@ -164,6 +166,18 @@ fn segments<M: RuleModule>(
     (window, state)
 }
 
+/// Worker `k`'s pool of one thread. Several workers leave no core to share: what an operation does with rayon stays on its worker.
+/// The pools outlive the windows, for a thread that ends gives its memory away.
+fn pool_of_one(k: usize) -> Option<Arc<ThreadPool>> {
+    static POOLS: Mutex<Vec<Arc<ThreadPool>>> = Mutex::new(Vec::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    while pools.len() <= k {
+        let pool = ThreadPoolBuilder::new().num_threads(1).build().ok()?;
+        pools.push(Arc::new(pool));
+    }
+    Some(pools[k].clone())
+}
+
 /// [`window`] on every chunk of a batch, averaged with the chunks' numbers of problems as weights.
 pub fn windows<M: RuleModule>(
     module: &M,
@@ -195,21 +209,18 @@ pub fn windows<M: RuleModule>(
         };
         jobs.into_iter().map(one).collect()
     };
-    // Several workers leave no core to share: each is a pool of one thread, so that what an operation does with rayon stays on it.
-    let alone = |jobs| {
-        if workers == 1 {
-            return unroll(jobs);
-        }
-        match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
-            Ok(pool) => pool.install(|| unroll(jobs)),
-            Err(_) => unroll(jobs),
-        }
+    let alone = |worker: usize, jobs| match (workers > 1).then(|| pool_of_one(worker)).flatten() {
+        Some(pool) => pool.install(|| unroll(jobs)),
+        None => unroll(jobs),
     };
+    let alone = &alone;
     let mut results = std::thread::scope(|scope| {
-        let mut jobs = jobs.into_iter();
-        let mine = jobs.next().unwrap_or_default();
-        let others: Vec<_> = jobs.map(|jobs| scope.spawn(|| alone(jobs))).collect();
-        let mut results = alone(mine);
+        let mut jobs = jobs.into_iter().enumerate();
+        let (_, mine) = jobs.next().unwrap_or_default();
+        let others: Vec<_> = jobs
+            .map(|(k, jobs)| scope.spawn(move || alone(k, jobs)))
+            .collect();
+        let mut results = alone(0, mine);
         for other in others {
             match other.join() {
                 Ok(more) => results.extend(more),

@@ -46,12 +46,10 @@ pub struct Inputs<'a> {
     pub parameters: &'a [f32],
 }
 
-/// Gradients with respect to the tensors of [`Inputs`].
+/// Gradients with respect to the tensors of [`Inputs`] but the state.
 pub struct InputGradients {
     /// `[groups, inputs, columns]`
     pub input: Vec<f32>,
-    /// As the state.
-    pub state: Vec<f32>,
     /// `[groups, parameters]`
     pub parameters: Vec<f32>,
 }
@@ -77,8 +75,13 @@ impl<'a> Weights<'a> {
         };
         let (input, hidden) = (take(GATES * shape.inputs), take(GATES * H));
         let rows = input.chunks_exact(shape.inputs).zip(hidden.chunks_exact(H));
+        let mut gates = Vec::with_capacity(input.len() + hidden.len());
+        for (input, hidden) in rows {
+            gates.extend_from_slice(input);
+            gates.extend_from_slice(hidden);
+        }
         Self {
-            gates: rows.flat_map(|(i, h)| i.iter().chain(h)).copied().collect(),
+            gates,
             bias: take(GATES),
             linear: take(H * H),
             linear_bias: take(H),
@@ -105,10 +108,12 @@ impl<'a> Layers<'a> {
     fn new(weights: &'a Weights) -> Self {
         let width = weights.gates.len() / GATES;
         let scaled = |values: &[f32]| -> Vec<f32> {
-            let gates = values.chunks_exact(values.len() / 4).zip(EXPONENTS);
-            gates
-                .flat_map(|(gate, t)| gate.iter().map(move |w| t * w))
-                .collect()
+            let mut scaled = values.to_vec();
+            let gates = scaled.chunks_exact_mut(values.len() / 4);
+            for (gate, t) in gates.zip(EXPONENTS) {
+                gate.iter_mut().for_each(|w| *w *= t);
+            }
+            scaled
         };
         Self {
             gates: Packed::new(&scaled(&weights.gates), width),
@@ -120,17 +125,39 @@ impl<'a> Layers<'a> {
     }
 }
 
+/// Hidden above cell, of the columns of a block.
+type State = [Units; 2];
+
+/// The state of a whole block lies as [`State`]; a narrower block's goes through one.
+fn whole(values: &[f32]) -> Option<&State> {
+    let (rows, _) = values.as_chunks::<C>();
+    let (units, _) = rows.as_chunks::<H>();
+    units.as_array()
+}
+
+/// As [`whole`].
+fn whole_mut(values: &mut [f32]) -> Option<&mut State> {
+    let (rows, _) = values.as_chunks_mut::<C>();
+    let (units, _) = rows.as_chunks_mut::<H>();
+    units.as_mut_array()
+}
+
+/// The state of a narrower block, zeros behind its columns.
+fn widened(values: &[f32]) -> Box<State> {
+    let mut state = Box::new([[[0.0; C]; H]; 2]);
+    let width = values.len() / (2 * H);
+    load(values, width, 0..width, state.as_flattened_mut());
+    state
+}
+
 /// Everything that one block needs, forward.
 struct Work {
     /// `u` above `h`.
     input: Vec<Block>,
-    cell: Box<Units>,
     /// σ(i), σ(f), tanh(g), σ(o).
     gates: Box<[Units; 4]>,
     /// tanh(c⁺)
     squashed: Box<Units>,
-    /// h⁺ above c⁺.
-    next: Box<[Units; 2]>,
     linear: Box<Units>,
     out: Vec<Block>,
 }
@@ -141,41 +168,39 @@ impl Work {
         let units = || Box::new([[0.0; C]; H]);
         Self {
             input: rows(shape.inputs + H),
-            cell: units(),
             gates: Box::new([[[0.0; C]; H]; 4]),
             squashed: units(),
-            next: Box::new([[[0.0; C]; H]; 2]),
             linear: units(),
             out: rows(shape.outputs),
         }
     }
 
-    /// Takes the columns `range` of a group's input and state.
+    /// Takes the columns `range` of a group's input, and `h`.
     #[inline(always)]
-    fn load(&mut self, inputs: &Inputs, group: usize, range: Range<usize>) {
-        let (input, state, _) = inputs.group(group);
-        let n = inputs.shape.inputs;
-        let width = range.len();
-        let state = &state[2 * H * range.start..2 * H * range.end];
+    fn load(&mut self, inputs: &Inputs, group: usize, range: Range<usize>, hidden: &Units) {
+        let (input, _, _) = inputs.group(group);
         load(input, inputs.columns, range, &mut self.input);
-        load(state, width, 0..width, &mut self.input[n..]);
-        load(&state[H * width..], width, 0..width, &mut self.cell[..]);
+        self.input[inputs.shape.inputs..].copy_from_slice(hidden);
     }
 
-    /// All but the output.
+    /// All but the output; `cell`: `c`.
     #[inline(always)]
-    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers) {
+    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers, cell: &Units, next: &mut State) {
         let bias = Start::Bias(&layers.gates_bias);
         let gates = self.gates.as_flattened_mut();
         affine(simd, &layers.gates, bias, &self.input, gates, false);
-        simd.vectorize(Activation(self));
+        simd.vectorize(Activation {
+            gates: &mut self.gates,
+            squashed: &mut self.squashed,
+            cell,
+            next,
+        });
         let bias = Start::Bias(layers.weights.linear_bias);
-        let [hidden, _] = &*self.next;
         affine(
             simd,
             &layers.linear,
             bias,
-            hidden,
+            &next[0],
             &mut self.linear[..],
             true,
         );
@@ -183,22 +208,26 @@ impl Work {
 }
 
 /// From the exponents of [`EXPONENTS`] to the gates, tanh(c⁺) and the next state.
-struct Activation<'a>(&'a mut Work);
+struct Activation<'a> {
+    gates: &'a mut [Units; 4],
+    squashed: &'a mut Units,
+    cell: &'a Units,
+    next: &'a mut State,
+}
 
 impl WithSimd for Activation<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let work = self.0;
         let one = simd.splat_f32s(1.0);
         let two = simd.splat_f32s(EXPONENTS[2]);
-        let [i, f, g, o] = &mut *work.gates;
-        let [h, c] = &mut *work.next;
+        let [i, f, g, o] = self.gates;
+        let [h, c] = self.next;
         // Two loops, so that the processor sees further ahead; one division for several quotients.
         for k in 0..H {
             let (i, f) = (registers_mut::<S>(&mut i[k]), registers_mut::<S>(&mut f[k]));
             let (g, c) = (registers_mut::<S>(&mut g[k]), registers_mut::<S>(&mut c[k]));
-            let cell = registers::<S>(&work.cell[k]);
+            let cell = registers::<S>(&self.cell[k]);
             for v in 0..cell.len() {
                 let (ei, ef) = (math::exp2(simd, i[v]), math::exp2(simd, f[v]));
                 let eg = math::exp2(simd, g[v]);
@@ -216,7 +245,7 @@ impl WithSimd for Activation<'_> {
         for k in 0..H {
             let (o, t) = (
                 registers_mut::<S>(&mut o[k]),
-                registers_mut::<S>(&mut work.squashed[k]),
+                registers_mut::<S>(&mut self.squashed[k]),
             );
             let (h, c) = (registers_mut::<S>(&mut h[k]), registers::<S>(&c[k]));
             for v in 0..c.len() {
@@ -260,6 +289,11 @@ impl<'a> Inputs<'a> {
             &values[g * size..][..size]
         };
         (part(self.input), part(self.state), part(self.parameters))
+    }
+
+    /// The state of a block of a group's columns.
+    fn state(&self, group: usize, block: Range<usize>) -> &'a [f32] {
+        &self.group(group).1[2 * H * block.start..2 * H * block.end]
     }
 
     fn ranges(&self) -> Vec<Range<usize>> {
@@ -312,27 +346,50 @@ impl WithSimd for Forward<'_, '_> {
         let weights = Weights::new(self.inputs.shape, parameters);
         let layers = Layers::new(&weights);
         let mut work = Work::new(self.inputs.shape);
-        let states = self.state.chunks_mut(2 * H * C);
-        for (from, state) in self.range.clone().step_by(C).zip(states) {
+        let states = std::mem::take(&mut self.state).chunks_mut(2 * H * C);
+        for (from, next) in self.range.clone().step_by(C).zip(states) {
             let to = (from + C).min(self.range.end);
-            work.load(&self.inputs, self.group, from..to);
-            work.forward(simd, &layers);
-            let bias = Start::Bias(weights.out_bias);
-            affine(
-                simd,
-                &layers.out,
-                bias,
-                &work.linear[..],
-                &mut work.out,
-                false,
-            );
-            let part = from - self.range.start..to - self.range.start;
-            store(
-                &work.out,
-                self.out.iter_mut().map(|row| &mut row[part.clone()]),
-            );
-            store(work.next.as_flattened(), state.chunks_exact_mut(part.len()));
+            let before = self.inputs.state(self.group, from..to);
+            match (whole(before), whole_mut(next)) {
+                (Some(before), Some(next)) => {
+                    self.block(simd, &layers, &mut work, from..to, before, next);
+                }
+                _ => {
+                    let mut wide = widened(before);
+                    let before = wide.clone();
+                    self.block(simd, &layers, &mut work, from..to, &before, &mut wide);
+                    store(wide.as_flattened(), next.chunks_exact_mut(to - from));
+                }
+            }
         }
+    }
+}
+
+impl Forward<'_, '_> {
+    #[inline(always)]
+    fn block<S: Simd>(
+        &mut self,
+        simd: S,
+        layers: &Layers,
+        work: &mut Work,
+        range: Range<usize>,
+        [hidden, cell]: &State,
+        next: &mut State,
+    ) {
+        work.load(&self.inputs, self.group, range.clone(), hidden);
+        work.forward(simd, layers, cell, next);
+        let bias = Start::Bias(layers.weights.out_bias);
+        affine(
+            simd,
+            &layers.out,
+            bias,
+            &work.linear[..],
+            &mut work.out,
+            false,
+        );
+        let part = range.start - self.range.start..range.end - self.range.start;
+        let rows = self.out.iter_mut().map(|row| &mut row[part.clone()]);
+        store(&work.out, rows);
     }
 }
 
@@ -363,7 +420,9 @@ pub fn forward(inputs: Inputs) -> (Vec<f32>, Vec<f32>) {
 
 /// From the gates to their slopes before the activations, in place; `d_cell` becomes the gradient by c.
 struct Slopes<'a> {
-    work: &'a mut Work,
+    gates: &'a mut [Units; 4],
+    squashed: &'a Units,
+    cell: &'a Units,
     d_hidden: &'a Units,
     d_cell: &'a mut Units,
 }
@@ -376,14 +435,14 @@ impl WithSimd for Slopes<'_> {
         let mul = |a, b| simd.mul_f32s(a, b);
         // 1 − a b
         let but = |a, b| simd.negate_mul_add_e_f32s(a, b, one);
-        let [i, f, g, o] = &mut *self.work.gates;
+        let [i, f, g, o] = self.gates;
         for k in 0..H {
             let (i, f) = (registers_mut::<S>(&mut i[k]), registers_mut::<S>(&mut f[k]));
             let (g, o) = (registers_mut::<S>(&mut g[k]), registers_mut::<S>(&mut o[k]));
             let d_c = registers_mut::<S>(&mut self.d_cell[k]);
             let (c, t) = (
-                registers::<S>(&self.work.cell[k]),
-                registers::<S>(&self.work.squashed[k]),
+                registers::<S>(&self.cell[k]),
+                registers::<S>(&self.squashed[k]),
             );
             let d_h = registers::<S>(&self.d_hidden[k]);
             for v in 0..d_h.len() {
@@ -408,11 +467,10 @@ struct Backward<'a, 'b> {
     inputs: Inputs<'a>,
     /// `[groups, outputs, columns]`, or nothing for zero.
     out_gradient: Option<&'a [f32]>,
-    /// `[groups, 2 H, columns]`, block by block, or nothing for zero.
-    state_gradient: Option<&'a [f32]>,
     group: usize,
     range: Range<usize>,
     input: Vec<&'b mut [f32]>,
+    /// The gradient by the new state, then that by the state, block by block.
     state: &'b mut [f32],
 }
 
@@ -425,108 +483,174 @@ impl WithSimd for Backward<'_, '_> {
         let (_, _, parameters) = self.inputs.group(self.group);
         let weights = Weights::new(shape, parameters);
         let layers = Layers::new(&weights);
-        let mut work = Work::new(shape);
-        let columns = self.inputs.columns;
-        let width = shape.inputs + H;
-        let gates_transposed = Packed::transposed(&weights.gates, width);
-        let linear_transposed = Packed::transposed(weights.linear, H);
-        let out_transposed = Packed::transposed(weights.out, H);
-        let group = self.group;
-        let mine = |rows: usize| group * rows * columns..(group + 1) * rows * columns;
-        let out_gradient = self.out_gradient.map(|v| &v[mine(shape.outputs)]);
-        let state_gradient = self.state_gradient.map(|v| &v[mine(2 * H)]);
-        let rows = |n: usize| vec![[0.0; C]; n];
-        let (mut d_out, mut d_linear, mut d_input) = (rows(shape.outputs), rows(H), rows(width));
-        let mut d_next = Box::new([[[0.0; C]; H]; 2]);
-        let mut input = Transpose::new::<S, C>(width);
-        let mut hidden = Transpose::new::<S, C>(H);
-        let mut gates = input.sums(simd, GATES);
-        let mut linear = hidden.sums(simd, H);
-        let mut outs = vec![simd.splat_f32s(0.0); shape.outputs * H];
-        let mut out_bias = vec![0.0; shape.outputs];
-        let states = self.state.chunks_mut(2 * H * C);
-        for (from, state) in self.range.clone().step_by(C).zip(states) {
+        let mut back = Back::new(simd, shape, &weights);
+        let states = std::mem::take(&mut self.state).chunks_mut(2 * H * C);
+        for (from, slopes) in self.range.clone().step_by(C).zip(states) {
             let to = (from + C).min(self.range.end);
-            work.load(&self.inputs, group, from..to);
-            work.forward(simd, &layers);
-
-            // Head.
-            if let Some(g) = out_gradient {
-                load(g, columns, from..to, &mut d_out);
+            let before = self.inputs.state(self.group, from..to);
+            match (whole(before), whole_mut(slopes)) {
+                (Some(before), Some(slopes)) => {
+                    self.block(simd, &layers, &mut back, from..to, before, slopes);
+                }
+                _ => {
+                    let (before, mut wide) = (widened(before), widened(slopes));
+                    self.block(simd, &layers, &mut back, from..to, &before, &mut wide);
+                    store(wide.as_flattened(), slopes.chunks_exact_mut(to - from));
+                }
             }
-            let start = Start::Zero;
-            affine(simd, &out_transposed, start, &d_out, &mut d_linear, false);
-            mask(simd, &mut d_linear, &work.linear[..]);
-            d_next.as_flattened_mut().fill([0.0; C]);
-            if let Some(g) = state_gradient {
-                let (g, width) = (&g[2 * H * from..2 * H * to], to - from);
-                load(g, width, 0..width, d_next.as_flattened_mut());
-            }
-            let [d_hidden, d_cell] = &mut *d_next;
-            let start = Start::Held;
-            affine(
-                simd,
-                &linear_transposed,
-                start,
-                &d_linear,
-                &mut d_hidden[..],
-                false,
-            );
-            outer(simd, &d_out, &work.linear[..], &mut outs);
-            add_sums(simd, &d_out, &mut out_bias);
-            hidden.set(&work.next[0]);
-            outer_columns(simd, &d_linear, &hidden, &mut linear);
-
-            // Gates. A padding column has a zero gradient throughout.
-            simd.vectorize(Slopes {
-                work: &mut work,
-                d_hidden,
-                d_cell,
-            });
-            let (start, d_gates) = (Start::Zero, work.gates.as_flattened());
-            affine(simd, &gates_transposed, start, d_gates, &mut d_input, false);
-            input.set(&work.input);
-            outer_columns(simd, d_gates, &input, &mut gates);
-            let part = from - self.range.start..to - self.range.start;
-            store(
-                &d_input,
-                self.input.iter_mut().map(|row| &mut row[part.clone()]),
-            );
-            let mut rows = state.chunks_exact_mut(part.len());
-            store(&d_input[shape.inputs..], rows.by_ref());
-            store(&d_cell[..], rows);
         }
+        back.gradient(simd, shape)
+    }
+}
 
-        let outs = outs.into_iter().map(|sums| simd.reduce_sum_f32s(sums));
-        let columns_of = |columns: Range<usize>| {
-            let rows = input.rows::<S>(&gates);
-            rows.flat_map(move |row| row[columns.clone()].iter().copied())
-        };
-        let linear_of = |columns: Range<usize>| {
-            let rows = hidden.rows::<S>(&linear);
-            rows.flat_map(move |row| row[columns.clone()].iter().copied())
-        };
-        let mut gradient = Vec::with_capacity(parameters.len());
-        gradient.extend(columns_of(0..shape.inputs));
-        gradient.extend(columns_of(shape.inputs..width));
-        gradient.extend(columns_of(width..width + 1));
-        gradient.extend(linear_of(0..H));
-        gradient.extend(linear_of(H..H + 1));
-        gradient.extend(outs);
-        gradient.extend(out_bias);
+/// Everything that one block needs on the way back, and the sums of the weights' gradients.
+struct Back<S: Simd> {
+    work: Work,
+    next: Box<State>,
+    gates_transposed: Packed,
+    linear_transposed: Packed,
+    out_transposed: Packed,
+    d_out: Vec<Block>,
+    d_linear: Vec<Block>,
+    d_input: Vec<Block>,
+    /// `[u; h]` and `h⁺` column by column.
+    input: Transpose,
+    hidden: Transpose,
+    gates: Vec<S::f32s>,
+    linear: Vec<S::f32s>,
+    outs: Vec<S::f32s>,
+    out_bias: Vec<f32>,
+}
+
+impl<S: Simd> Back<S> {
+    #[inline(always)]
+    fn new(simd: S, shape: LstmShape, weights: &Weights) -> Self {
+        let width = shape.inputs + H;
+        let rows = |n: usize| vec![[0.0; C]; n];
+        let input = Transpose::new::<S, C>(width);
+        let hidden = Transpose::new::<S, C>(H);
+        Self {
+            work: Work::new(shape),
+            next: Box::new([[[0.0; C]; H]; 2]),
+            gates_transposed: Packed::transposed(&weights.gates, width),
+            linear_transposed: Packed::transposed(weights.linear, H),
+            out_transposed: Packed::transposed(weights.out, H),
+            d_out: rows(shape.outputs),
+            d_linear: rows(H),
+            d_input: rows(width),
+            gates: input.sums(simd, GATES),
+            linear: hidden.sums(simd, H),
+            input,
+            hidden,
+            outs: vec![simd.splat_f32s(0.0); shape.outputs * H],
+            out_bias: vec![0.0; shape.outputs],
+        }
+    }
+
+    /// The sums in the order of the parameters.
+    #[inline(always)]
+    fn gradient(self, simd: S, shape: LstmShape) -> Vec<f32> {
+        let width = shape.inputs + H;
+        let mut gradient = Vec::with_capacity(shape.parameters());
+        for columns in [0..shape.inputs, shape.inputs..width, width..width + 1] {
+            for row in self.input.rows::<S>(&self.gates) {
+                gradient.extend_from_slice(&row[columns.clone()]);
+            }
+        }
+        for columns in [0..H, H..H + 1] {
+            for row in self.hidden.rows::<S>(&self.linear) {
+                gradient.extend_from_slice(&row[columns.clone()]);
+            }
+        }
+        let outs = self.outs.into_iter();
+        gradient.extend(outs.map(|sums| simd.reduce_sum_f32s(sums)));
+        gradient.extend(self.out_bias);
         gradient
     }
 }
 
-/// Gradients of `Σ out_gradient ⊙ y + Σ state_gradient ⊙ [h⁺; c⁺]`; nothing stands for zero.
+impl Backward<'_, '_> {
+    /// `slopes`: from the gradient by the new state to that by the state.
+    #[inline(always)]
+    fn block<S: Simd>(
+        &mut self,
+        simd: S,
+        layers: &Layers,
+        back: &mut Back<S>,
+        range: Range<usize>,
+        [hidden, cell]: &State,
+        [d_hidden, d_cell]: &mut State,
+    ) {
+        let shape = self.inputs.shape;
+        let work = &mut back.work;
+        work.load(&self.inputs, self.group, range.clone(), hidden);
+        work.forward(simd, layers, cell, &mut back.next);
+
+        // Head.
+        if let Some(g) = self.out_gradient {
+            let size = shape.outputs * self.inputs.columns;
+            let mine = &g[self.group * size..][..size];
+            load(mine, self.inputs.columns, range.clone(), &mut back.d_out);
+        }
+        let (start, d_linear) = (Start::Zero, &mut back.d_linear);
+        affine(
+            simd,
+            &back.out_transposed,
+            start,
+            &back.d_out,
+            d_linear,
+            false,
+        );
+        mask(simd, d_linear, &work.linear[..]);
+        let start = Start::Held;
+        affine(
+            simd,
+            &back.linear_transposed,
+            start,
+            d_linear,
+            &mut d_hidden[..],
+            false,
+        );
+        outer(simd, &back.d_out, &work.linear[..], &mut back.outs);
+        add_sums(simd, &back.d_out, &mut back.out_bias);
+        back.hidden.set(&back.next[0]);
+        outer_columns(simd, d_linear, &back.hidden, &mut back.linear);
+
+        // Gates. A padding column has a zero gradient throughout.
+        simd.vectorize(Slopes {
+            gates: &mut work.gates,
+            squashed: &work.squashed,
+            cell,
+            d_hidden,
+            d_cell,
+        });
+        let (start, d_gates) = (Start::Zero, work.gates.as_flattened());
+        affine(
+            simd,
+            &back.gates_transposed,
+            start,
+            d_gates,
+            &mut back.d_input,
+            false,
+        );
+        back.input.set(&work.input);
+        outer_columns(simd, d_gates, &back.input, &mut back.gates);
+        let part = range.start - self.range.start..range.end - self.range.start;
+        let rows = self.input.iter_mut().map(|row| &mut row[part.clone()]);
+        store(&back.d_input, rows);
+        d_hidden.copy_from_slice(&back.d_input[shape.inputs..]);
+    }
+}
+
+/// Gradients of `Σ out_gradient ⊙ y + Σ state_gradient ⊙ [h⁺; c⁺]`, nothing standing for zero; `state_gradient`, laid out as the
+/// state, becomes the gradient by the state.
 pub fn backward(
     inputs: Inputs,
     out_gradient: Option<&[f32]>,
-    state_gradient: Option<&[f32]>,
+    state_gradient: &mut [f32],
 ) -> InputGradients {
     let mut gradients = InputGradients {
         input: vec![0.0; inputs.input.len()],
-        state: vec![0.0; inputs.state.len()],
         parameters: vec![0.0; inputs.parameters.len()],
     };
     if inputs.groups * inputs.columns == 0 {
@@ -534,7 +658,7 @@ pub fn backward(
     }
     let (input, state) = (
         inputs.split(&mut gradients.input),
-        inputs.split_state(&mut gradients.state),
+        inputs.split_state(state_gradient),
     );
     let parts: Vec<(usize, Vec<f32>)> = inputs
         .tasks()
@@ -545,7 +669,6 @@ pub fn backward(
             let part = pulp::Arch::new().dispatch(Backward {
                 inputs,
                 out_gradient,
-                state_gradient,
                 group,
                 range,
                 input,

@@ -23,8 +23,11 @@ fn with<T>(tensors: [&Primitive; 3], f: impl FnOnce([&[f32]; 3]) -> T) -> T {
 }
 
 fn slice(t: &Primitive) -> &[f32] {
+    slice_of(t).expect("the fused cells are called with f32 tensors only")
+}
+
+fn slice_of(t: &Primitive) -> Option<&[f32]> {
     t.as_slice()
-        .expect("the fused cells are called with f32 tensors only")
 }
 
 /// A range of columns of the rows of a row-major `[rows, columns]` array, into blocks; the rest of a block is zero.
@@ -163,17 +166,20 @@ impl CellGradients for Flex {
         shape: LstmShape,
     ) -> [Primitive; 3] {
         let [groups, _, columns] = input.shape().dims();
-        let (out, next) = (
-            out.map(|t| t.to_contiguous()),
-            next.map(|t| t.to_contiguous()),
-        );
+        let out = out.map(|t| t.to_contiguous());
+        // In place, if nobody else holds it.
+        let mut by_state = match next {
+            Some(t) if slice_of(&t).is_some_and(|v| v.len() == t.storage::<f32>().len()) => t,
+            Some(t) => tensor(slice(&t.to_contiguous()).to_vec(), t.shape().to_vec()),
+            None => Primitive::zeros(state.shape(), state.dtype()),
+        };
         let found = with([&input, &state, &parameters], |slices| {
             let inputs = lstm_inputs(slices, [groups, columns], shape);
-            lstm::backward(inputs, out.as_ref().map(slice), next.as_ref().map(slice))
+            lstm::backward(inputs, out.as_ref().map(slice), by_state.storage_mut())
         });
         [
             tensor(found.input, [groups, shape.inputs, columns]),
-            tensor(found.state, [groups, state.shape()[1], columns]),
+            by_state,
             tensor(found.parameters, [groups, parameters.shape()[1]]),
         ]
     }
