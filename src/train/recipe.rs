@@ -21,6 +21,10 @@ pub struct Recipe {
     pub meta_loss: MetaLoss,
     /// The curriculum, in order.
     pub stages: Vec<Stage>,
+    /// Mean relative gap (geometric, over the problems) below which a batch is solved and ends before its horizon: what comes after
+    /// it is not trained for. As small as f32 iterates get if left out.
+    #[serde(default = "default_target", skip_serializing_if = "is_default_target")]
+    pub target: f64,
     /// Largest global norm of a meta-gradient; longer ones are shortened to it.
     #[serde(default = "default_clip")]
     pub gradient_clip: f64,
@@ -44,6 +48,13 @@ pub struct Recipe {
 
 fn default_clip() -> f64 {
     1.0
+}
+fn default_target() -> f64 {
+    1e-11
+}
+/// Left out where it is the default: recipes from before it was there keep their hash.
+fn is_default_target(target: &f64) -> bool {
+    *target == default_target()
 }
 fn default_seed() -> u64 {
     1
@@ -184,6 +195,10 @@ impl Recipe {
                 "averaging is {}, expected at least 0 and below 1",
                 self.averaging
             ),
+        )?;
+        need(
+            self.target > 0.0 && self.target < 1.0,
+            format!("target is {}, expected a gap between 0 and 1", self.target),
         )?;
         let v = &self.validation;
         need(

@@ -118,8 +118,6 @@ pub fn chunk_size(agents: usize, dimension: usize, problems: usize) -> usize {
     problems.div_ceil(2 * pairs).max(1)
 }
 
-/// Mean `log₁₀` gap below which a batch counts as solved; f32 iterates get little further.
-const SOLVED: f64 = -11.0;
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Score of a validation problem on which the rule diverged.
 const DIVERGED: f64 = 10.0;
@@ -313,7 +311,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             let throughput = (numbers * steps) as f64 / clock.elapsed().as_secs_f64();
             // The states of a diverged unroll are of no use to the windows after it, and a solved one has nothing left to teach:
             // easy families take the share of the horizon that they need.
-            let ended = !window.loss.is_finite() || window.last_gap < SOLVED;
+            let ended = !window.loss.is_finite() || window.last_gap < self.recipe.target.log10();
             let last_window = ended || done >= stage.horizon;
             let mut validation = None;
             if last_window {
