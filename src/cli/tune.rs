@@ -102,7 +102,10 @@ pub fn tune_all(
         bar.set_message(method.name());
         tuned.push((
             method.clone(),
-            tune(method, problems, graph, goal, &|| bar.tick())?,
+            tune(method, problems, graph, goal, &|| {
+                bar.tick();
+                !stop::requested()
+            })?,
         ));
         bar.inc(1);
     }

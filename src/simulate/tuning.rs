@@ -43,6 +43,17 @@ pub struct Tuned {
     pub tried: usize,
 }
 
+/// Why there is no tuned method.
+#[derive(Debug, thiserror::Error)]
+pub enum TuneError {
+    /// The method cannot run on these problems at all.
+    #[error(transparent)]
+    Algorithm(#[from] AlgorithmError),
+    /// `go_on` said no.
+    #[error("stopped while tuning")]
+    Stopped,
+}
+
 /// What tuning aims at.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
@@ -288,19 +299,19 @@ fn kinds(method: &AlgorithmSpec, graph: &Graph) -> Vec<MixingKind> {
     distinct.iter().map(Mixing::kind).collect()
 }
 
-/// Tunes `method` on `problems`; `progress` is called once per candidate.
+/// Tunes `method` on `problems`; `go_on` is asked before every candidate.
 ///
 /// # Errors
-/// A method that cannot run on these problems at all.
+/// A method that cannot run on these problems at all; `go_on` said no.
 pub fn tune(
     method: &AlgorithmSpec,
     problems: &[Certified],
     graph: &Graph,
     goal: Goal,
-    progress: &(dyn Fn() + Sync),
-) -> Result<Tuned, AlgorithmError> {
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Result<Tuned, TuneError> {
     if matches!(method, AlgorithmSpec::Constants { .. }) {
-        return tune_constants(method, problems, graph, goal, progress);
+        return tune_constants(method, problems, graph, goal, go_on);
     }
     let mut first = Candidate {
         method: method.clone(),
@@ -313,6 +324,9 @@ pub fn tune(
     let mut best: Option<(Score, Candidate)> = None;
     let mut tried = 0;
     let mut consider = |candidate: Candidate, best: &mut Option<(Score, Candidate)>| {
+        if !go_on() {
+            return Err(TuneError::Stopped);
+        }
         // A run three times as long as the median of one that misses nothing will not win.
         let known = best
             .as_ref()
@@ -324,11 +338,10 @@ pub fn tune(
         };
         let score = score(|p| candidate.at(p), problems, graph, goal)?;
         tried += 1;
-        progress();
         if best.as_ref().is_none_or(|(s, _)| score.better(s)) {
             *best = Some((score, candidate));
         }
-        Ok::<(), AlgorithmError>(())
+        Ok(())
     };
     for variant in variants(method) {
         for kind in kinds(&variant, graph) {
@@ -532,10 +545,13 @@ fn tune_constants(
     problems: &[Certified],
     graph: &Graph,
     goal: Goal,
-    progress: &(dyn Fn() + Sync),
-) -> Result<Tuned, AlgorithmError> {
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Result<Tuned, TuneError> {
     let (mut tried, mut fewest) = (0, u64::MAX);
     let mut consider = |candidate: Constants, best: &mut (Score, Constants)| {
+        if !go_on() {
+            return Err(TuneError::Stopped);
+        }
         // A run three times as long as the best median of those that miss nothing will not win.
         let goal = Goal {
             rounds: goal.rounds.min(fewest.saturating_mul(3)),
@@ -546,12 +562,11 @@ fn tune_constants(
         if score.missed == 0 {
             fewest = fewest.min(score.rounds);
         }
-        progress();
         let better = score.better(&best.0);
         if better {
             *best = (score, candidate);
         }
-        Ok::<bool, AlgorithmError>(better)
+        Ok(better)
     };
     let worst = Score {
         missed: problems.len(),
@@ -657,7 +672,7 @@ mod tests {
             rounds: 1_000,
         };
         let method = AlgorithmSpec::parse("method", "Constants").unwrap();
-        let tuned = tune(&method, &problems, &graph, goal, &|| ()).unwrap();
+        let tuned = tune(&method, &problems, &graph, goal, &|| true).unwrap();
         for start in starts(&method) {
             let rounds = score(|_| spec_of(&start), &problems, &graph, goal)
                 .unwrap()

@@ -10,9 +10,9 @@
 //! ```
 //! Every random draw is keyed by the batch's number, so there is no generator state to save.
 
+use super::error::TrainError;
 use super::parameters;
 use super::recipe::Recipe;
-use super::trainer::TrainError;
 use crate::files::{FileError, read_text, write_atomic};
 use crate::rule::parse_ron;
 use burn::module::Module;

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod device;
+mod error;
 pub mod kernel;
 pub mod meta_loss;
 pub mod milodo;
@@ -16,5 +17,6 @@ pub mod trainer;
 pub mod unroll;
 
 pub use device::{DeviceChoice, TrainDevice};
+pub use error::TrainError;
 pub use recipe::Recipe;
-pub use trainer::{Progress, TrainError, train};
+pub use trainer::{Progress, train};

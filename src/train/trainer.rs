@@ -2,64 +2,25 @@
 
 use super::batch::{Batch, Place};
 use super::checkpoint::{Folder, Moments, Position, recipe_hash};
-use super::device::{DeviceError, TrainDevice};
+use super::device::TrainDevice;
+use super::error::TrainError;
 use super::milodo::MilodoModule;
 use super::parameters;
 use super::recipe::{Recipe, RuleRecipe, Stage};
 use super::shared::{SharedModule, initial};
 use super::unroll::{RuleModule, Tape, windows};
-use crate::files::FileError;
-use crate::graph::{Graph, GraphError};
+use crate::graph::Graph;
 use crate::network::Network;
-use crate::problem::{Optimum, Problem, ProblemError, ProblemSpec, Role, optimum};
+use crate::problem::{Optimum, Problem, ProblemSpec, Role, optimum};
 use crate::random;
 use crate::rule::spec::start_frozen;
-use crate::rule::{
-    AlgorithmError, FrozenRule, Milodo, Provenance, RuleError, SpecError, Structure,
-};
+use crate::rule::{FrozenRule, Milodo, Provenance, Structure};
 use crate::simulate::{Options, Status, simulate};
 use burn::tensor::DType;
 use rand::RngExt;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// Why training could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A recipe out of range.
-    #[error("recipe: {0}")]
-    Recipe(String),
-    /// A checkpoint that cannot be written or read.
-    #[error("checkpoint {}: {reason}", path.display())]
-    Checkpoint {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// A malformed recipe or progress file.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-    /// A file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A graph.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// A problem.
-    #[error(transparent)]
-    Problem(#[from] ProblemError),
-    /// A device.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// A rule file.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// A rule that does not fit its problems.
-    #[error(transparent)]
-    Algorithm(#[from] AlgorithmError),
-}
 
 /// What an observer sees after every window.
 #[derive(Clone, Debug)]

@@ -356,7 +356,10 @@ impl Cell {
                 rounds: plan.steps,
             };
             let method = &contestant.method;
-            let tuned = tune(method, tuning, &self.graph, goal, &|| bar.tick())?;
+            let tuned = tune(method, tuning, &self.graph, goal, &|| {
+                bar.tick();
+                !stop::requested()
+            })?;
             bar.inc(plan.trials);
             tunings.push(Tuning {
                 rounds: tuned.rounds,
