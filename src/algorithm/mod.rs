@@ -98,7 +98,7 @@ pub fn start<A: Algorithm + 'static>(
 
 /// `out_i = prox_{step·r}(v_i)` for every agent.
 pub(crate) fn prox_rows(problem: &Problem, step: f64, v: &Field, out: &mut Field) {
-    let r = problem.regularizer();
+    let r = *problem.regularizer();
     out.for_each_row(|i, row| {
         for (o, &v) in row.iter_mut().zip(v.row(i)) {
             *o = r.prox(step, v);

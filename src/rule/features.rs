@@ -379,6 +379,8 @@ impl<F: Copy + Into<f64>> NodeRows<'_, F> {
             g: self.g.map(|row| &row[..d]),
             smoothness: self.smoothness,
         };
+        // A copy, which nothing written below can change: its branches leave the loops.
+        let r = &{ *r };
         let mut sums = NodeSums::default();
         for k in 0..d {
             let ([u, a, b, c], _) = rows.raw(r, k);

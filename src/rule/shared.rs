@@ -626,28 +626,18 @@ fn node_update(rows: NodeRows<f64>, r: &Regularizer, coefficients: &[f32], z: &m
     let ([y, y_last], [g, g_last]) = (rows.y.map(|row| &row[..d]), rows.g.map(|row| &row[..d]));
     let [primal, momentum, gradient_difference, extrapolation] =
         split::<NODE_OUTPUTS>(coefficients).map(|row| &row[..d]);
-    let mut update = |r: &Regularizer| {
-        for k in 0..d {
-            let p = f64::from(primal[k]) * step;
-            let force = g[k]
-                + f64::from(gradient_difference[k]) * (g[k] - g_last[k])
-                + y[k]
-                + f64::from(extrapolation[k]) * (y[k] - y_last[k]);
-            z[k] = r.prox(
-                p,
-                x[k] + f64::from(momentum[k]) * (x[k] - x_last[k]) - p * force,
-            );
-        }
-    };
-    // What is known not to be there leaves a loop without branches.
-    if r.l2 == 0.0 && r.bounds.is_none() {
-        update(&Regularizer {
-            l2: 0.0,
-            bounds: None,
-            ..*r
-        });
-    } else {
-        update(r);
+    // A copy, which nothing written below can change: its branches leave the loop.
+    let r = *r;
+    for k in 0..d {
+        let p = f64::from(primal[k]) * step;
+        let force = g[k]
+            + f64::from(gradient_difference[k]) * (g[k] - g_last[k])
+            + y[k]
+            + f64::from(extrapolation[k]) * (y[k] - y_last[k]);
+        z[k] = r.prox(
+            p,
+            x[k] + f64::from(momentum[k]) * (x[k] - x_last[k]) - p * force,
+        );
     }
 }
 
