@@ -6,6 +6,7 @@ mod common;
 use common::{chunks, milodo_module, ring, shared_module};
 use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
+use starling::train::shared::SharedModule;
 use starling::train::unroll::{RuleModule, Tape, windows};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -79,7 +80,8 @@ fn compare<M: RuleModule>(name: &str, module: &M, op_by_op: &M, batch: &[Batch])
 
 fn main() {
     let graph = ring(10);
-    let batch = chunks(&graph, 300, PROBLEMS);
+    // One chunk for both kinds of rule.
+    let batch = chunks::<SharedModule>(&graph, 300, PROBLEMS);
     for (name, track) in [("shared", false), ("shared, full gradient", true)] {
         let module = shared_module(track);
         compare(name, &module, &module.clone().op_by_op(), &batch);

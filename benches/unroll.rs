@@ -10,6 +10,8 @@ use common::{chunks, milodo_module, ring, shared_module};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
+use starling::train::milodo::MilodoModule;
+use starling::train::shared::SharedModule;
 use starling::train::unroll::{RuleModule, Tape, windows};
 
 const STEPS: usize = 10;
@@ -43,7 +45,7 @@ fn measure<M: RuleModule>(c: &mut Criterion, name: &str, size: &str, module: &M,
 fn benches(c: &mut Criterion) {
     allocator::keep_pages();
     let graph = ring(10);
-    let batch = chunks(&graph, 300, PROBLEMS);
+    let batch = chunks::<SharedModule>(&graph, 300, PROBLEMS);
     let size = "ring 10, d 300";
     measure(c, "shared", size, &shared_module(false), &batch);
     measure(
@@ -60,6 +62,7 @@ fn benches(c: &mut Criterion) {
         &shared_module(false).op_by_op(),
         &batch,
     );
+    let batch = chunks::<MilodoModule>(&graph, 300, PROBLEMS);
     measure(c, "milodo", size, &milodo_module(&graph), &batch);
     measure(
         c,
@@ -77,7 +80,7 @@ fn benches(c: &mut Criterion) {
         (10, 30_000, 2),
     ] {
         let graph = ring(agents);
-        let batch = chunks(&graph, dimension, problems);
+        let batch = chunks::<SharedModule>(&graph, dimension, problems);
         let size = format!("ring {agents}, d {dimension}");
         measure(c, "shared", &size, &shared_module(false), &batch);
     }

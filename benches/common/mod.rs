@@ -9,6 +9,7 @@ use starling::train::batch::{Batch, Place};
 use starling::train::milodo::MilodoModule;
 use starling::train::shared::{self, SharedModule};
 use starling::train::trainer::chunk_size;
+use starling::train::unroll::RuleModule;
 
 /// f32 on the CPU.
 pub fn place() -> Place {
@@ -29,8 +30,8 @@ pub fn lasso(agents: usize, dimension: usize, role: Role, trial: u64) -> Problem
     family.sample(agents, 1, role, trial).expect("sampled")
 }
 
-/// A batch in chunks. Its optima are not solved for: the meta-loss is the published `F(x̄)`.
-pub fn chunks(graph: &Graph, dimension: usize, problems: usize) -> Vec<Batch> {
+/// A batch in chunks for a rule of one kind. Its optima are not solved for: the meta-loss is the published `F(x̄)`.
+pub fn chunks<M: RuleModule>(graph: &Graph, dimension: usize, problems: usize) -> Vec<Batch> {
     let sampled: Vec<_> = (0..problems as u64)
         .map(|trial| {
             let optimum = Optimum {
@@ -47,7 +48,12 @@ pub fn chunks(graph: &Graph, dimension: usize, problems: usize) -> Vec<Batch> {
         })
         .collect();
     sampled
-        .chunks(chunk_size(graph.agents(), dimension, sampled.len()))
+        .chunks(chunk_size(
+            M::CHUNK,
+            graph.agents(),
+            dimension,
+            sampled.len(),
+        ))
         .map(|part| Batch::new(graph, part, &place()).expect("a batch"))
         .collect()
 }

@@ -15,6 +15,8 @@ use starling::problem::Role;
 use starling::rule::{Shared, Structure, spec};
 use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
+use starling::train::milodo::MilodoModule;
+use starling::train::shared::SharedModule;
 use starling::train::unroll::{RuleModule, Tape, windows};
 use std::time::Instant;
 
@@ -65,10 +67,11 @@ fn main() {
     let (what, key, [median, low, high], numbers) = match words[..] {
         ["train", which] => {
             let (problems, steps) = (number("BATCH", 32), number("WINDOW", 10));
-            let chunks = chunks(&graph, DIMENSION, problems);
             let seconds = if which == "milodo" {
+                let chunks = chunks::<MilodoModule>(&graph, DIMENSION, problems);
                 train(&milodo_module(&graph), &chunks, steps)
             } else {
+                let chunks = chunks::<SharedModule>(&graph, DIMENSION, problems);
                 train(&shared_module(false), &chunks, steps)
             };
             ("train", "seconds_per_window", seconds, problems * steps)

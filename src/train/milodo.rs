@@ -270,6 +270,8 @@ impl MilodoModule {
 
 impl RuleModule for MilodoModule {
     type State = MilodoState;
+    // Every number has three states of forty.
+    const CHUNK: usize = 12_000;
 
     fn start(&self, batch: &Batch) -> MilodoState {
         let (n, b, d) = (batch.agents, batch.problems, batch.dimension);

@@ -618,6 +618,7 @@ struct Single {
 
 impl super::unroll::RuleModule for SharedModule {
     type State = SharedState;
+    const CHUNK: usize = 24_000;
     fn start(&self, batch: &Batch) -> SharedState {
         self.start(batch)
     }

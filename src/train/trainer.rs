@@ -70,11 +70,11 @@ pub struct Outcome {
     pub best: PathBuf,
 }
 
-/// Problems of a chunk, the part of a batch that one thread unrolls: at most about 24,000 numbers per tensor, which is enough
-/// to outweigh the cost of recording an operation and stays in cache, and an even number of chunks, so that two threads share
-/// the work. Fixed by the sizes alone, so that results do not depend on the number of threads.
-pub fn chunk_size(agents: usize, dimension: usize, problems: usize) -> usize {
-    let most = (24_000 / (agents * dimension).max(1)).max(1);
+/// Problems of a chunk, the part of a batch that one thread unrolls: at most about `numbers` per iterate
+/// ([`RuleModule::CHUNK`]), enough to outweigh the cost of recording an operation, and an even number of chunks, so that two
+/// threads share the work. Fixed by the sizes alone, so that results do not depend on the number of threads.
+pub fn chunk_size(numbers: usize, agents: usize, dimension: usize, problems: usize) -> usize {
+    let most = (numbers / (agents * dimension).max(1)).max(1);
     let pairs = problems.div_ceil(2 * most).max(1);
     problems.div_ceil(2 * pairs).max(1)
 }
@@ -329,7 +329,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         };
         let size = if self.settings.device.parallel {
             let dimension = problems.first().map_or(1, Problem::dimension);
-            chunk_size(graph.agents(), dimension, problems.len())
+            chunk_size(M::CHUNK, graph.agents(), dimension, problems.len())
         } else {
             problems.len()
         };

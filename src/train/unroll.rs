@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A rule as a Burn module that can be unrolled.
 pub trait RuleModule: Module + Send + Sync {
+    /// Numbers of an iterate that are unrolled together, so that what a step works on stays in cache.
+    const CHUNK: usize;
     /// What the rule carries from step to step.
     type State: Clone + Send + Sync;
     /// The state before the first step.
