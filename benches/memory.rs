@@ -1,5 +1,5 @@
 //! Peak memory of one training window of 40 steps, counted by the allocator: fused, operation by operation, and with the steps
-//! recomputed. 8 LASSO problems, ring of 10, d = 300, one chunk on one thread.
+//! recomputed. 8 LASSO problems, ring of 10, d = 300, half of them at a time on one thread.
 
 mod common;
 
@@ -80,7 +80,7 @@ fn compare<M: RuleModule>(name: &str, module: &M, op_by_op: &M, batch: &[Batch])
 
 fn main() {
     let graph = ring(10);
-    // One chunk for both kinds of rule.
+    // The same chunks for both kinds of rule.
     let batch = chunks::<SharedModule>(&graph, 300, PROBLEMS);
     for (name, track) in [("shared", false), ("shared, full gradient", true)] {
         let module = shared_module(track);

@@ -129,14 +129,28 @@ impl Field {
 /// `Σ_k a_k b_k`, accumulated in four fixed lanes: the same sum on every thread count.
 #[inline]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut lanes = [0.0; 4];
-    let (a4, ra) = a.as_chunks::<4>();
-    let (b4, rb) = b.as_chunks::<4>();
-    for (x, y) in a4.iter().zip(b4) {
-        for l in 0..4 {
-            lanes[l] += x[l] * y[l];
+    let n = a.len().min(b.len());
+    let [sum] = dots([&a[..n]], &b[..n]);
+    sum
+}
+
+/// [`dot`] of several rows with one vector, which is loaded once for all; rows are as long as `x`.
+#[inline(always)]
+pub(crate) fn dots<const R: usize>(rows: [&[f64]; R], x: &[f64]) -> [f64; R] {
+    let (x4, rest) = x.as_chunks::<4>();
+    let rows4 = rows.map(|row| &row.as_chunks::<4>().0[..x4.len()]);
+    let mut lanes = [[0.0; 4]; R];
+    for (k, x) in x4.iter().enumerate() {
+        for (lanes, row) in lanes.iter_mut().zip(rows4) {
+            for l in 0..4 {
+                lanes[l] += row[k][l] * x[l];
+            }
         }
     }
-    let tail: f64 = ra.iter().zip(rb).map(|(x, y)| x * y).sum();
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + tail
+    std::array::from_fn(|r| {
+        let tail = rows[r][4 * x4.len()..].iter().zip(rest);
+        let tail: f64 = tail.map(|(a, x)| a * x).sum();
+        let lanes = lanes[r];
+        (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + tail
+    })
 }

@@ -36,7 +36,7 @@ impl Nids {
     }
 
     fn prox(&self, problem: &Problem, v: &Field, out: &mut Field) {
-        let r = problem.regularizer();
+        let r = *problem.regularizer();
         out.for_each_row(|i, row| {
             for ((o, &v), &alpha) in row.iter_mut().zip(v.row(i)).zip(self.steps.row(i)) {
                 *o = r.prox(alpha, v);

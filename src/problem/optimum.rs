@@ -10,7 +10,7 @@
 
 use super::loss::{RowLoss, with_loss};
 use super::rows::add_gradient;
-use super::{Loss, Problem, ProblemError};
+use super::{Loss, Problem, ProblemError, Shard};
 use crate::field::dot;
 use nalgebra::{Cholesky, DMatrix, DVector};
 use serde::{Deserialize, Serialize};
@@ -95,14 +95,18 @@ struct Pooled<'a> {
     rows: Vec<(&'a [f64], f64, f64)>,
 }
 
+/// Of every row of an agent in `F`: `1/(n m_i)`.
+fn weight(problem: &Problem, shard: &Shard) -> f64 {
+    1.0 / (problem.agents() as f64 * shard.targets.len() as f64)
+}
+
 impl<'a> Pooled<'a> {
     fn new(problem: &'a Problem) -> Self {
-        let n = problem.agents() as f64;
         let rows = problem
             .shards()
             .iter()
             .flat_map(|s| {
-                let weight = 1.0 / (n * s.targets.len() as f64);
+                let weight = weight(problem, s);
                 s.features
                     .chunks_exact(problem.dimension())
                     .zip(&s.targets)
@@ -114,9 +118,8 @@ impl<'a> Pooled<'a> {
 
     fn gradient(&self, x: &[f64], out: &mut [f64]) {
         out.fill(0.0);
-        let shards = self.problem.shards();
-        with_loss!(self.problem.loss(), L => for shard in shards {
-            let weight = 1.0 / (shards.len() as f64 * shard.targets.len() as f64);
+        with_loss!(self.problem.loss(), L => for shard in self.problem.shards() {
+            let weight = weight(self.problem, shard);
             let slope = |r: usize, u| weight * L::slope(u, shard.targets[r]);
             add_gradient(&shard.features, x, slope, out);
         });

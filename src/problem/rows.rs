@@ -3,7 +3,7 @@
 //! Four rows share every load of `x` and of `g`, and are still in cache when `g` takes them. Additions are in the order of one row
 //! after the other ([`dot`], then `g += s a`), so the result does not depend on the instruction set.
 
-use crate::field::dot;
+use crate::field::{dot, dots};
 use pulp::{Simd, WithSimd};
 
 const ROWS: usize = 4;
@@ -45,23 +45,11 @@ impl<F: Fn(usize, f64) -> f64> WithSimd for AddGradient<'_, F> {
         let mut blocks = self.features.chunks_exact(ROWS * d);
         let mut r = 0;
         for block in &mut blocks {
-            let rows = four(block, d);
-            let u = dots(rows, self.x);
-            let s: [f64; ROWS] = std::array::from_fn(|k| (self.slope)(r + k, u[k]));
-            for (k, g) in out.iter_mut().enumerate() {
-                let mut sum = *g;
-                for (row, s) in rows.iter().zip(s) {
-                    sum += s * row[k];
-                }
-                *g = sum;
-            }
+            add(four(block, d), r, self.x, &self.slope, out);
             r += ROWS;
         }
         for row in blocks.remainder().chunks_exact(d) {
-            let s = (self.slope)(r, dot(row, self.x));
-            for (g, a) in out.iter_mut().zip(row) {
-                *g += s * a;
-            }
+            add([row], r, self.x, &self.slope, out);
             r += 1;
         }
     }
@@ -99,25 +87,24 @@ fn four(block: &[f64], d: usize) -> [&[f64]; ROWS] {
     std::array::from_fn(|r| &block[r * d..(r + 1) * d])
 }
 
-/// [`dot`] of every row with `x`.
+/// `out += Σ_r slope(first + r, a_r·x) a_r`
 #[inline(always)]
-fn dots(rows: [&[f64]; ROWS], x: &[f64]) -> [f64; ROWS] {
-    let (x4, rest) = x.as_chunks::<4>();
-    let rows4 = rows.map(|row| &row.as_chunks::<4>().0[..x4.len()]);
-    let mut lanes = [[0.0; 4]; ROWS];
-    for (k, x) in x4.iter().enumerate() {
-        for (lanes, row) in lanes.iter_mut().zip(rows4) {
-            for l in 0..4 {
-                lanes[l] += row[k][l] * x[l];
-            }
+fn add<const R: usize>(
+    rows: [&[f64]; R],
+    first: usize,
+    x: &[f64],
+    slope: &impl Fn(usize, f64) -> f64,
+    out: &mut [f64],
+) {
+    let u = dots(rows, x);
+    let s: [f64; R] = std::array::from_fn(|r| slope(first + r, u[r]));
+    for (k, g) in out.iter_mut().enumerate() {
+        let mut sum = *g;
+        for (row, s) in rows.iter().zip(s) {
+            sum += s * row[k];
         }
+        *g = sum;
     }
-    std::array::from_fn(|r| {
-        let tail = rows[r][4 * x4.len()..].iter().zip(rest);
-        let tail: f64 = tail.map(|(a, x)| a * x).sum();
-        let lanes = lanes[r];
-        (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + tail
-    })
 }
 
 #[cfg(test)]

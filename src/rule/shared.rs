@@ -645,7 +645,7 @@ impl SharedRule {
     /// [`node_update`] with the constants.
     #[inline(always)]
     fn node_constant(&self, rows: NodeRows<f64>, r: &Regularizer, z: &mut [f64]) {
-        let c = &self.rule.constants;
+        let (c, r) = (&self.rule.constants, *r);
         let p = c.primal / rows.smoothness;
         let [x, x_last, _] = rows.x;
         let ([y, y_last], [g, g_last]) = (rows.y, rows.g);

@@ -355,8 +355,7 @@ impl WithSimd for Forward<'_, '_> {
                     self.block(simd, &layers, &mut work, from..to, before, next);
                 }
                 _ => {
-                    let mut wide = widened(before);
-                    let before = wide.clone();
+                    let (before, mut wide) = (widened(before), widened(next));
                     self.block(simd, &layers, &mut work, from..to, &before, &mut wide);
                     store(wide.as_flattened(), next.chunks_exact_mut(to - from));
                 }

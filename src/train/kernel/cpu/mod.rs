@@ -23,11 +23,14 @@ fn with<T>(tensors: [&Primitive; 3], f: impl FnOnce([&[f32]; 3]) -> T) -> T {
 }
 
 fn slice(t: &Primitive) -> &[f32] {
-    slice_of(t).expect("the fused cells are called with f32 tensors only")
+    t.as_slice()
+        .expect("the fused cells are called with f32 tensors only")
 }
 
-fn slice_of(t: &Primitive) -> Option<&[f32]> {
-    t.as_slice()
+/// Whether the tensor is the whole of its storage, in order.
+fn owns_its_storage(t: &Primitive) -> bool {
+    t.as_slice::<f32>()
+        .is_some_and(|numbers| numbers.len() == t.storage::<f32>().len())
 }
 
 /// A range of columns of the rows of a row-major `[rows, columns]` array, into blocks; the rest of a block is zero.
@@ -169,7 +172,7 @@ impl CellGradients for Flex {
         let out = out.map(|t| t.to_contiguous());
         // In place, if nobody else holds it.
         let mut by_state = match next {
-            Some(t) if slice_of(&t).is_some_and(|v| v.len() == t.storage::<f32>().len()) => t,
+            Some(t) if owns_its_storage(&t) => t,
             Some(t) => tensor(slice(&t.to_contiguous()).to_vec(), t.shape().to_vec()),
             None => Primitive::zeros(state.shape(), state.dtype()),
         };
