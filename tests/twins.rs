@@ -636,6 +636,51 @@ fn windows_do_not_depend_on_the_number_of_threads() {
     assert!(error <= 1e-3, "chunked gradients differ by {error:e}");
 }
 
+/// A step in four operations against the step written operation by operation, in f32 against f64: losses, iterates and gradients, in
+/// one window and in segments.
+#[test]
+fn steps_in_four_operations_equal_op_by_op() {
+    for (graph, refresh) in [(star(5), 1), (star(5), 3), (ring(4), 1)] {
+        for (name, loss, regularizer) in kinds() {
+            let problems = problems(loss, regularizer, graph.agents(), 3);
+            let rule = Shared {
+                refresh,
+                ..lively(9)
+            };
+            let run = |dtype, tape| {
+                let place = cpu(dtype);
+                let batch = Batch::new(&graph, &problems, &place).unwrap();
+                let module = SharedModule::new(&rule, &place.device, place.dtype, false);
+                // The second window starts from a state with memories and, between two evaluations, with kept coefficients.
+                let (_, state) = window(
+                    &module,
+                    &batch,
+                    module.start(&batch),
+                    4,
+                    MetaLoss::LogGap,
+                    tape,
+                );
+                let (found, state) = window(&module, &batch, state, 7, MetaLoss::LogGap, tape);
+                (found, host(module.iterate(&state).clone()))
+            };
+            let (expected, x) = run(DType::F64, Tape::Whole);
+            assert!(largest(&expected.gradient) > 0.0);
+            for tape in [Tape::Whole, Tape::Segments] {
+                let (found, at) = run(DType::F32, tape);
+                let errors = [
+                    (found.loss - expected.loss).abs() / expected.loss.abs(),
+                    relative_error(&at, &x),
+                    relative_error(&found.gradient, &expected.gradient),
+                ];
+                assert!(
+                    errors[0] <= 1e-4 && errors[1] <= 1e-4 && errors[2] <= 2e-3,
+                    "{name}, refresh {refresh}, {tape:?}: loss, iterate, gradient differ by {errors:?}"
+                );
+            }
+        }
+    }
+}
+
 /// Recomputing changes no gradient: seven steps are three segments.
 #[test]
 fn segments_of_the_tape_give_the_same_gradient() {

@@ -151,6 +151,47 @@ pub const MEMORY_BOUND: f64 = 0.95;
 /// `|β|` stays below this, so that momentum fades.
 pub const MOMENTUM_BOUND: f64 = 0.98;
 
+/// What makes a coefficient of what a network puts out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Link {
+    /// The output itself.
+    Plain,
+    /// `exp`: the output is a logarithm.
+    Exp,
+    /// `max(·, 0)`
+    Positive,
+    /// Clipped to ± a bound.
+    Within(f32),
+}
+
+/// Of `P, β, δ, γ`.
+pub const NODE_LINKS: [Link; NODE_OUTPUTS] = [
+    Link::Exp,
+    Link::Within(MOMENTUM_BOUND as f32),
+    Link::Plain,
+    Link::Plain,
+];
+/// Of `S, C, θ`.
+pub const EDGE_LINKS: [Link; EDGE_OUTPUTS] = [
+    Link::Exp,
+    Link::Positive,
+    Link::Within(MEMORY_BOUND as f32),
+];
+
+/// Coefficients of outputs, in place; `[links, columns]`.
+#[inline(always)]
+pub(crate) fn link_all(links: &[Link], outputs: &mut [f32]) {
+    let columns = outputs.len() / links.len();
+    for (link, row) in links.iter().zip(outputs.chunks_exact_mut(columns.max(1))) {
+        match *link {
+            Link::Plain => {}
+            Link::Exp => row.iter_mut().for_each(|v| *v = math::exp(*v)),
+            Link::Positive => row.iter_mut().for_each(|v| *v = v.max(0.0)),
+            Link::Within(bound) => row.iter_mut().for_each(|v| *v = v.clamp(-bound, bound)),
+        }
+    }
+}
+
 /// Where the guard leads: Exact Diffusion for `r = 0` and equal `L_i`.
 pub const SAFE: Constants = Constants {
     primal: 1.0,
@@ -483,12 +524,7 @@ impl pulp::WithSimd for NodeTask<'_> {
             guard.watch(memory.last_u, self.rule.rule.guard);
             guard.sent = guard.trust;
             distrust(out, &self.rule.safe.0, guard.trust);
-            let (primal, rest) = out.split_at_mut(self.z.len());
-            let bound = MOMENTUM_BOUND as f32;
-            primal.iter_mut().for_each(|v| *v = math::exp(*v));
-            rest[..self.z.len()]
-                .iter_mut()
-                .for_each(|v| *v = v.clamp(-bound, bound));
+            link_all(&NODE_LINKS, out);
         }
         node_update(self.rows, self.r, out, self.z);
     }
@@ -539,12 +575,7 @@ impl pulp::WithSimd for EdgeTask<'_> {
                 },
             );
             distrust(out, &self.rule.safe.1, self.trust);
-            let (dual, rest) = out.split_at_mut(self.flow.len());
-            let (mixing, memory) = rest.split_at_mut(self.flow.len());
-            let bound = MEMORY_BOUND as f32;
-            dual.iter_mut().for_each(|v| *v = math::exp(*v));
-            mixing.iter_mut().for_each(|v| *v = v.max(0.0));
-            memory.iter_mut().for_each(|v| *v = v.clamp(-bound, bound));
+            link_all(&EDGE_LINKS, out);
         }
         self.edge_update();
     }
@@ -612,7 +643,7 @@ impl<'a> Evaluation<'a> {
 }
 
 /// The rows of a row-major `[R, d]` array.
-fn split<const R: usize>(values: &[f32]) -> [&[f32]; R] {
+pub(crate) fn split<const R: usize>(values: &[f32]) -> [&[f32]; R] {
     let d = values.len() / R;
     std::array::from_fn(|r| &values[r * d..(r + 1) * d])
 }

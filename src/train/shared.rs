@@ -6,7 +6,7 @@
 //! the first layer once per agent or edge.
 
 use super::batch::{Batch, Place};
-use super::kernel::{self, Features, PerceptronShape};
+use super::kernel::{self, Features, PerceptronShape, step};
 use crate::random;
 use crate::rule::features::{
     Common, EDGE_FEATURES, EDGE_VARYING, LOG_FLOOR, NODE_FEATURES, NODE_SENT, NODE_SHARED,
@@ -83,7 +83,12 @@ pub struct SharedState {
     /// The coefficients that are kept until the networks are asked again; none if they are asked every step.
     node_held: Option<[Tensor<2>; NODE_OUTPUTS]>,
     edge_held: Option<[Tensor<2>; EDGE_OUTPUTS]>,
+    /// The same where a step is four operations: `[outputs, rows·d]` of nodes and edges.
+    held: Option<[Tensor<2>; 2]>,
+    /// Both networks' vectors of parameters, built once per window; nothing where a step is written operation by operation.
+    parameters: Option<[Tensor<1>; 2]>,
 }
+
 
 fn parameter(values: &[f64], shape: [usize; 2], device: &Device, dtype: DType) -> Param<Tensor<2>> {
     let place = Place {
@@ -210,6 +215,17 @@ fn shape_of(layers: &[Layer], varying: usize, inputs: usize, ranges: &[f64]) -> 
     }
 }
 
+/// A network's parameters as one vector, in the order of [`PerceptronShape`].
+fn parameters_of(layers: &[Layer], constants: Tensor<2>) -> Tensor<1> {
+    let flat = |t: Tensor<2>| t.flatten::<1>(0, 1);
+    let parameters = layers
+        .iter()
+        .flat_map(|l| [flat(l.weight.val()), flat(l.bias.val())])
+        .chain([flat(constants)])
+        .collect();
+    Tensor::cat(parameters, 0)
+}
+
 impl SharedModule {
     /// The module that continues from `rule`.
     pub fn new(rule: &Shared, device: &Device, dtype: DType, track_features: bool) -> Self {
@@ -327,6 +343,8 @@ impl SharedModule {
             memory: None,
             node_held: None,
             edge_held: None,
+            held: None,
+            parameters: None,
         }
     }
 
@@ -352,13 +370,7 @@ impl SharedModule {
         let d = columns / rows;
         if self.fused {
             let shape = shape_of(layers, f_row, f_row + f_item, ranges);
-            let flat = |t: Tensor<2>| t.flatten::<1>(0, 1);
-            let parameters = layers
-                .iter()
-                .flat_map(|l| [flat(l.weight.val()), flat(l.bias.val())])
-                .chain([flat(constants.clone())])
-                .collect();
-            let parameters = Tensor::cat(parameters, 0);
+            let parameters = parameters_of(layers, constants.clone());
             let mut outputs = kernel::perceptron(by_row, by_item, parameters, &shape).into_iter();
             return std::array::from_fn(|o| outputs.next().unwrap_or_else(|| constant(o)));
         }
@@ -385,8 +397,134 @@ impl SharedModule {
         })
     }
 
+    fn constants_of_nodes(&self, batch: &Batch) -> Tensor<2> {
+        switched(self.node_constants.val(), &self.ranges.node_on, batch)
+    }
+
+    fn constants_of_edges(&self, batch: &Batch) -> Tensor<2> {
+        switched(self.edge_constants.val(), &self.ranges.edge_on, batch)
+    }
+
+    /// What all agents' features have in common at step `k`.
+    fn common(&self, batch: &Batch, k: u64) -> Common {
+        Common {
+            step: k,
+            clock: clock(k, self.clock_cap.max(1)),
+            hardness: mixing_hardness(batch.spectral_gap),
+            conditioning: self.conditioning,
+        }
+    }
+
+    /// Whether the operations of [`kernel::step`] can take a step.
+    fn in_four(&self, batch: &Batch) -> bool {
+        let networks = !self.node.is_empty() && !self.edge.is_empty();
+        let edges = !batch.end_rows.is_empty();
+        self.fused && networks && edges && !self.track_features && batch.place.is_cpu()
+    }
+
+    /// [`Self::step`] by [`kernel::step`].
+    fn step_in_four(&self, batch: &Batch, s: SharedState) -> SharedState {
+        let [node_parameters, edge_parameters] = s.parameters.unwrap_or_else(|| {
+            [
+                parameters_of(&self.node, self.constants_of_nodes(batch)),
+                parameters_of(&self.edge, self.constants_of_edges(batch)),
+            ]
+        });
+        let l = batch.smoothness.clone();
+        let kept = s
+            .held
+            .filter(|_| !s.k.is_multiple_of(u64::from(self.refresh)));
+        let g = batch.gradient(s.x.clone());
+        // Before the first step there is no gradient to differ from.
+        let g_last = s.g_last.unwrap_or_else(|| g.clone());
+
+        /// What is known of the edges' coefficients once the node networks have spoken.
+        enum Edges {
+            Kept(Tensor<2>),
+            Asked { shared: Tensor<2>, memory: Tensor<2> },
+        }
+        let (node, edges) = match kept {
+            Some([node, edge]) => (node, Edges::Kept(edge)),
+            None => {
+                let rows = batch.agents * batch.problems;
+                let memory = s.memory.clone();
+                let answer = step::node_network(
+                    [s.x.clone(), s.x_last.clone(), s.x_older],
+                    [s.y.clone(), s.y_last.clone()],
+                    [g.clone(), g_last.clone()],
+                    l.clone(),
+                    batch.conditioning.clone(),
+                    memory.unwrap_or_else(|| batch.place.zeros([rows, 3])),
+                    node_parameters.clone(),
+                    step::Seen {
+                        regularizer: batch.regularizer,
+                        common: self.common(batch, s.k),
+                    },
+                    &shape_of(&self.node, NODE_VARYING, NODE_FEATURES, &self.ranges.node),
+                );
+                let (shared, memory) = (answer.shared, answer.memory);
+                (answer.coefficients, Edges::Asked { shared, memory })
+            }
+        };
+        let z = step::node_update(
+            [
+                [s.x.clone(), s.x_last.clone()],
+                [s.y.clone(), s.y_last],
+                [g.clone(), g_last],
+            ],
+            node.clone(),
+            l,
+            batch.regularizer,
+        );
+
+        // One exchange.
+        let difference = batch.differences(z.clone().inner());
+        let (edge, memory) = match edges {
+            Edges::Kept(edge) => (edge, s.memory),
+            Edges::Asked { shared, memory } => {
+                let edge = step::edge_network(
+                    [difference.clone(), s.difference_last],
+                    s.flow.clone(),
+                    z.clone(),
+                    shared,
+                    batch.edge_smoothness.clone(),
+                    edge_parameters.clone(),
+                    batch.end_rows.clone(),
+                    self.conditioning,
+                    &shape_of(&self.edge, EDGE_VARYING, EDGE_FEATURES, &self.ranges.edge),
+                );
+                (edge, Some(memory))
+            }
+        };
+        let [x, y, flow] = step::exchange(
+            [z, s.y.clone(), s.flow, edge.clone()],
+            difference.clone(),
+            [batch.edge_scale.clone(), batch.edge_weight.clone()],
+            batch.end_rows.clone(),
+        );
+        SharedState {
+            k: s.k + 1,
+            x,
+            x_older: s.x_last,
+            x_last: s.x,
+            y,
+            y_last: s.y,
+            g_last: Some(g),
+            difference_last: difference,
+            flow,
+            memory,
+            node_held: None,
+            edge_held: None,
+            held: (self.refresh > 1).then_some([node, edge]),
+            parameters: Some([node_parameters, edge_parameters]),
+        }
+    }
+
     /// One step; the batch's meta-loss is taken at the new `x`.
     pub fn step(&self, batch: &Batch, s: SharedState) -> SharedState {
+        if self.in_four(batch) {
+            return self.step_in_four(batch, s);
+        }
         // Plain tensors pay nothing for the tape.
         let observe = |t: &Tensor<2>| {
             if self.track_features {
@@ -395,15 +533,9 @@ impl SharedModule {
                 t.clone().inner()
             }
         };
-        let one_pass = self.fused && !self.track_features && batch.place.is_cpu();
         let (n, d) = (batch.agents * batch.problems, batch.dimension);
         let l = batch.smoothness.clone();
-        let common = Common {
-            step: s.k,
-            clock: clock(s.k, self.clock_cap.max(1)),
-            hardness: mixing_hardness(batch.spectral_gap),
-            conditioning: self.conditioning,
-        };
+        let common = self.common(batch, s.k);
         let (time, hardness) = (f64::from(common.clock), f64::from(common.hardness));
         let constant_row = |rows: usize, value: f64| batch.place.zeros([rows, 1]) + value;
 
@@ -420,20 +552,6 @@ impl SharedModule {
         let hold = self.refresh > 1;
         let (features, memory) = if self.node.is_empty() || !evaluate {
             (None, s.memory.clone())
-        } else if one_pass {
-            let (features, memory) = kernel::features::node(
-                [s.x.clone(), s.x_last.clone(), s.x_older.clone()],
-                [s.y.clone(), s.y_last.clone()],
-                [g.clone(), s.g_last.clone().unwrap_or_else(|| g.clone())],
-                l.clone(),
-                batch.conditioning.clone(),
-                s.memory
-                    .clone()
-                    .unwrap_or_else(|| batch.place.zeros([n, 3])),
-                batch.regularizer,
-                common,
-            );
-            (Some(features), Some(memory))
         } else {
             let (x, g, y) = (observe(&s.x), observe(&g), observe(&s.y));
             let p = batch.prox(l.clone().recip(), x.clone() - (g + y) / l.clone());
@@ -509,7 +627,7 @@ impl SharedModule {
             Some(held) if !evaluate => held.clone(),
             _ => self.coefficients(
                 &self.node,
-                switched(self.node_constants.val(), &self.ranges.node_on, batch),
+                self.constants_of_nodes(batch),
                 &self.ranges.node,
                 features,
             ),
@@ -529,53 +647,41 @@ impl SharedModule {
         // A single agent has no edges, and a network no rows to work on.
         let asked = sent.filter(|_| !self.edge.is_empty() && e > 0);
         let features = if let Some(sent) = asked {
-            if one_pass {
-                Some(kernel::features::edge(
-                    [difference.clone(), s.difference_last.clone()],
-                    s.flow.clone(),
-                    z.clone(),
-                    sent,
-                    batch.edge_smoothness.clone(),
-                    batch.end_rows.clone(),
-                    self.conditioning,
-                ))
+            let (dn, last) = (observe(&difference), observe(&s.difference_last));
+            let flow = observe(&s.flow) / batch.edge_smoothness.clone();
+            let (sd, sl, sf) = (rms(dn.clone()), rms(last.clone()), rms(flow.clone()));
+            let support = observe(&z).abs().sign();
+            let both = support.clone().select(0, batch.ends.0.clone())
+                + support.select(0, batch.ends.1.clone());
+            let dn = dn / (sd.clone() + TINY);
+            let last = last / (sl.clone() + TINY);
+            let flow = flow / (sf.clone() + TINY);
+            let per_row = vec![
+                soft(dn.clone().abs()),
+                soft(dn.clone() * last.clone()),
+                soft(last.abs()),
+                soft(dn.clone().sign() * flow),
+                (dn.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
+                both.clone().clamp_max(1.0),
+                activation::relu(both - 1.0),
+            ];
+            // At the first step there is neither a last difference nor a flow to compare with.
+            let ratios = if s.k == 0 {
+                [constant_row(e, 0.0), constant_row(e, 0.0)]
             } else {
-                let (dn, last) = (observe(&difference), observe(&s.difference_last));
-                let flow = observe(&s.flow) / batch.edge_smoothness.clone();
-                let (sd, sl, sf) = (rms(dn.clone()), rms(last.clone()), rms(flow.clone()));
-                let support = observe(&z).abs().sign();
-                let both = support.clone().select(0, batch.ends.0.clone())
-                    + support.select(0, batch.ends.1.clone());
-                let dn = dn / (sd.clone() + TINY);
-                let last = last / (sl.clone() + TINY);
-                let flow = flow / (sf.clone() + TINY);
-                let per_row = vec![
-                    soft(dn.clone().abs()),
-                    soft(dn.clone() * last.clone()),
-                    soft(last.abs()),
-                    soft(dn.clone().sign() * flow),
-                    (dn.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
-                    both.clone().clamp_max(1.0),
-                    activation::relu(both - 1.0),
-                ];
-                // At the first step there is neither a last difference nor a flow to compare with.
-                let ratios = if s.k == 0 {
-                    [constant_row(e, 0.0), constant_row(e, 0.0)]
-                } else {
-                    [log_ratio(sd.clone(), sl, 3.0), log_ratio(sf, sd, 6.0)]
-                };
-                // Both ends' shared features, [NODE_SHARED, rows].
-                let mean = (sent.clone().select(1, batch.ends.0.clone())
-                    + sent.select(1, batch.ends.1.clone()))
-                    * 0.5;
-                let mut per_item = Vec::from(ratios);
-                for k in 0..NODE_SHARED {
-                    let row = mean.clone().slice([k..k + 1, 0..e]).reshape([e, 1]);
-                    let seen = self.conditioning || k >= NODE_SENT;
-                    per_item.push(if seen { row } else { constant_row(e, 0.0) });
-                }
-                Some(stacked(per_row, per_item))
+                [log_ratio(sd.clone(), sl, 3.0), log_ratio(sf, sd, 6.0)]
+            };
+            // Both ends' shared features, [NODE_SHARED, rows].
+            let mean = (sent.clone().select(1, batch.ends.0.clone())
+                + sent.select(1, batch.ends.1.clone()))
+                * 0.5;
+            let mut per_item = Vec::from(ratios);
+            for k in 0..NODE_SHARED {
+                let row = mean.clone().slice([k..k + 1, 0..e]).reshape([e, 1]);
+                let seen = self.conditioning || k >= NODE_SENT;
+                per_item.push(if seen { row } else { constant_row(e, 0.0) });
             }
+            Some(stacked(per_row, per_item))
         } else {
             None
         };
@@ -583,7 +689,7 @@ impl SharedModule {
             Some(held) if !evaluate => held.clone(),
             _ => self.coefficients(
                 &self.edge,
-                switched(self.edge_constants.val(), &self.ranges.edge_on, batch),
+                self.constants_of_edges(batch),
                 &self.ranges.edge,
                 features,
             ),
@@ -606,6 +712,8 @@ impl SharedModule {
             memory,
             node_held,
             edge_held,
+            held: None,
+            parameters: None,
         }
     }
 }
@@ -642,6 +750,9 @@ impl super::unroll::RuleModule for SharedModule {
             memory: s.memory.map(&mut *f),
             node_held: s.node_held.map(|held| held.map(&mut *f)),
             edge_held: s.edge_held.map(|held| held.map(&mut *f)),
+            held: s.held.map(|held| held.map(&mut *f)),
+            // A window's parameters are on its tape.
+            parameters: None,
         }
     }
     fn frozen(&self) -> rule::Structure {

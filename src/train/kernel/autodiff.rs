@@ -13,9 +13,9 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Gradients of an operation's outputs, left by its children.
-type Outputs<B> = Arc<Mutex<Vec<Option<FloatTensor<B>>>>>;
+pub(super) type Outputs<B> = Arc<Mutex<Vec<Option<FloatTensor<B>>>>>;
 
-fn taken<B: Backend>(outputs: &Outputs<B>) -> Vec<Option<FloatTensor<B>>> {
+pub(super) fn taken<B: Backend>(outputs: &Outputs<B>) -> Vec<Option<FloatTensor<B>>> {
     std::mem::take(&mut *outputs.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -101,16 +101,16 @@ impl<B: CellGradients> Backward<B, 3> for Lstm {
 }
 
 /// Records `op` on the tape with a child per value; `state` makes what the backward pass keeps.
-fn record<B, C, Op>(
+pub(super) fn record<B, C, Op, const N: usize>(
     op: Op,
-    inputs: [FloatTensor<Autodiff<B, C>>; 3],
-    values: impl FnOnce([FloatTensor<B>; 3]) -> Vec<FloatTensor<B>>,
-    state: impl FnOnce([FloatTensor<B>; 3], Outputs<B>) -> Op::State,
+    inputs: [FloatTensor<Autodiff<B, C>>; N],
+    values: impl FnOnce([FloatTensor<B>; N]) -> Vec<FloatTensor<B>>,
+    state: impl FnOnce([FloatTensor<B>; N], Outputs<B>) -> Op::State,
 ) -> Vec<FloatTensor<Autodiff<B, C>>>
 where
     B: Backend,
     C: CheckpointStrategy,
-    Op: Backward<B, 3>,
+    Op: Backward<B, N>,
 {
     // Guards first: they keep the inputs' nodes until the operation is on the tape.
     let guards = inputs.each_ref().map(|t| t.node());
@@ -142,7 +142,7 @@ impl<B: CellGradients, C: CheckpointStrategy> CellOps for Autodiff<B, C> {
         parameters: FloatTensor<Self>,
         shape: PerceptronShape,
     ) -> Vec<FloatTensor<Self>> {
-        record::<B, C, _>(
+        record::<B, C, _, 3>(
             Perceptron,
             [varying, shared, parameters],
             |[v, s, p]| B::perceptron(v, s, p, shape.clone()),
@@ -161,7 +161,7 @@ impl<B: CellGradients, C: CheckpointStrategy> CellOps for Autodiff<B, C> {
             vec![out, next]
         };
         let inputs = [input, state, parameters];
-        let children = record::<B, C, _>(Lstm, inputs, values, |inputs, outputs| {
+        let children = record::<B, C, _, 3>(Lstm, inputs, values, |inputs, outputs| {
             (inputs, outputs, shape)
         });
         let mut children = children.into_iter();

@@ -9,9 +9,9 @@
 mod autodiff;
 #[cfg(feature = "cpu")]
 pub mod cpu;
-pub mod features;
 #[cfg(feature = "wgpu")]
 mod gpu;
+pub mod step;
 
 use super::batch::Place;
 use burn::backend::tensor::FloatTensor;

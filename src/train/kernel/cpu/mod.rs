@@ -1,8 +1,8 @@
 //! The fused cells on burn-flex: tensors in, slices through [`perceptron`] and [`lstm`], tensors out.
 
-mod features;
 pub mod lstm;
 pub mod perceptron;
+mod step;
 
 use super::{CellGradients, CellOps, LstmShape, PerceptronShape};
 use burn::backend::tensor::FloatTensor;
