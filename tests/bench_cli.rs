@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 const SUITE: &str = r#"(
     name: "small",
-    rules: [("constant", ["rule.ron", "seed-2.ron"])],
+    groups: {"constant": ["rule.ron", "seed-2.ron"]},
+    rules: ["constant"],
     baselines: ["ProxEd", "Nids"],
     rungs: ["Constants"],
     targets: [1e-6, 1e-2],
@@ -220,7 +221,7 @@ fn bad_suites_are_refused() {
     };
     let refuses = |name: &str, words: &[&str]| desk.refuses(&["bench", name], words);
     broken("syntax.ron", "trials: 2", "trials 2");
-    refuses("syntax.ron", &["syntax.ron:7:", "trials 2"]);
+    refuses("syntax.ron", &["syntax.ron:8:", "trials 2"]);
     broken("field.ron", "trials: 2", "trails: 2");
     refuses("field.ron", &["field.ron:7:", "trails"]);
     broken("method.ron", "\"Nids\"]", "\"Sgd\"]");
@@ -281,4 +282,46 @@ fn the_shipped_suite_names_files_that_are_there() {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("cannot write Cargo.toml/below"), "{said}");
+}
+
+/// Tables go between the markers of a document, everything else stays; a document that asks for what is not there is left alone.
+#[test]
+fn tables_are_filled_in() {
+    let desk = desk();
+    let document = "# Card\n\n<!-- bench rules: constant@1e-2 -->\nold\n<!-- /bench -->\n\nBetween.\n\n<!-- bench seconds: data@1e-2 -->\n\
+         <!-- /bench -->\n<!-- bench overall: constant@1e-2 -->\n<!-- /bench -->\nEnd.\n";
+    desk.write("card.md", document);
+    let bench = |file| ["bench", "suite.ron", "--out", "out", "--fill", file];
+    desk.succeeds(&bench("card.md"));
+    let card = desk.read("card.md");
+    assert!(
+        card.starts_with("# Card\n") && card.ends_with("\nEnd.\n") && card.contains("\nBetween.\n")
+    );
+    assert!(!card.contains("old"));
+    for row in [
+        "| lasso | constant | 1e-2 |",
+        "| data | constant | 1e-2 |",
+        "| data | 1e-2 | ProxEd |",
+        "| all | constant | 1e-2 | 2 |",
+        "| family | constant | 1e-2 | 1 |",
+    ] {
+        assert!(card.contains(row), "{row} in\n{card}");
+    }
+    desk.succeeds(&bench("card.md"));
+    assert_eq!(desk.read("card.md"), card, "the same again");
+
+    for (text, complaint) in [
+        ("<!-- bench rules: nobody -->\n<!-- /bench -->\n", "nobody"),
+        ("\n<!-- bench rules: constant -->\n", "line 2"),
+        ("<!-- bench plots: constant -->\n<!-- /bench -->\n", "plots"),
+        (
+            "<!-- bench rules: constant@small -->\n<!-- /bench -->\n",
+            "small",
+        ),
+        ("nothing\n", "no place"),
+    ] {
+        desk.write("bad.md", text);
+        desk.refuses(&bench("bad.md"), &["bad.md", complaint]);
+        assert_eq!(desk.read("bad.md"), text);
+    }
 }

@@ -70,6 +70,22 @@ pub fn number(v: f64) -> String {
     }
 }
 
+/// A number of rounds or of other things, in groups of three digits; `∞` where there was no end.
+pub fn count(value: Option<u64>) -> String {
+    let Some(value) = value else {
+        return "∞".into();
+    };
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (k, digit) in digits.chars().enumerate() {
+        if k > 0 && (digits.len() - k).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A gap for people: `≤` where it is below its certificate.
 pub fn gap(value: f64, certificate: f64) -> String {
     if value <= certificate {

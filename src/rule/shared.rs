@@ -172,11 +172,8 @@ pub const NODE_LINKS: [Link; NODE_OUTPUTS] = [
     Link::Plain,
 ];
 /// Of `S, C, θ`.
-pub const EDGE_LINKS: [Link; EDGE_OUTPUTS] = [
-    Link::Exp,
-    Link::Positive,
-    Link::Within(MEMORY_BOUND as f32),
-];
+pub const EDGE_LINKS: [Link; EDGE_OUTPUTS] =
+    [Link::Exp, Link::Positive, Link::Within(MEMORY_BOUND as f32)];
 
 /// Coefficients of outputs, in place; `[links, columns]`.
 #[inline(always)]

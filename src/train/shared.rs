@@ -89,7 +89,6 @@ pub struct SharedState {
     parameters: Option<[Tensor<1>; 2]>,
 }
 
-
 fn parameter(values: &[f64], shape: [usize; 2], device: &Device, dtype: DType) -> Param<Tensor<2>> {
     let place = Place {
         device: device.clone().autodiff(),
@@ -441,7 +440,10 @@ impl SharedModule {
         /// What is known of the edges' coefficients once the node networks have spoken.
         enum Edges {
             Kept(Tensor<2>),
-            Asked { shared: Tensor<2>, memory: Tensor<2> },
+            Asked {
+                shared: Tensor<2>,
+                memory: Tensor<2>,
+            },
         }
         let (node, edges) = match kept {
             Some([node, edge]) => (node, Edges::Kept(edge)),

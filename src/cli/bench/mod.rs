@@ -4,6 +4,7 @@
 //! Figures are medians over these with 10–90 % ranges; ratios are taken problem by problem ([`statistics`]).
 
 mod cell;
+mod fill;
 mod report;
 mod statistics;
 mod suite;
@@ -24,6 +25,7 @@ version): a bench that was interrupted, or whose suite has grown, continues.
 Examples:
   starling bench models/bench.ron --only quick
   starling bench models/bench.ron --list
+  starling bench models/bench.ron --fill README.md --fill models/lasso/README.md
   starling bench models/bench.ron --only lasso-100 --only lasso-200 --trials 5 --out bench-lasso --json"
 )]
 pub struct Args {
@@ -41,6 +43,9 @@ pub struct Args {
     /// Measure everything again
     #[arg(long)]
     fresh: bool,
+    /// Write tables into this Markdown file, between `<!-- bench … -->` and `<!-- /bench -->` (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    fill: Vec<PathBuf>,
     /// Folder for page, tables, JSON, plots and the figures of every contestant
     #[arg(long, value_name = "FOLDER", default_value = "bench")]
     out: PathBuf,
@@ -82,6 +87,11 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         list(&plans, context);
         return Ok(());
     }
+    let documents = args
+        .fill
+        .iter()
+        .map(|path| fill::Document::read(path))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let cells = plans
         .into_iter()
         .map(|plan| {
@@ -89,6 +99,10 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             Cell::new(plan, &args.out).map_err(|e| anyhow::anyhow!("cell {name:?}: {e}"))
         })
         .collect::<anyhow::Result<Vec<Cell>>>()?;
+    let plans: Vec<&Plan> = cells.iter().map(|cell| &cell.plan).collect();
+    for document in &documents {
+        document.check(&plans)?;
+    }
     check_writable(&args.out)?;
     let work = cells.iter().map(Cell::work).sum();
     let bar = output::bar(
@@ -124,6 +138,10 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         report.entries().for_each(output::json);
     } else {
         output::line(report.summary().to_text());
+    }
+    let entries: Vec<_> = report.entries().collect();
+    for document in &documents {
+        document.write(&document.filled(&plans, &entries))?;
     }
     tracing::info!(
         "written: {0}/index.html, {0}/summary.md, {0}/summary.csv, {0}/results.json, {0}/plots, {0}/cells",

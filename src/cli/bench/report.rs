@@ -174,7 +174,7 @@ impl<'a> Chapter<'a> {
                 Kind::Rung => " (rung)",
                 _ => "",
             };
-            let count = |v: Option<u64>| v.map_or("∞".into(), |v| v.to_string());
+            let count = output::count;
             let mut cells = vec![format!("{}{kind}", e.contestant), rounds_text(&e.rounds)];
             if grouped {
                 let range = |(low, high)| format!("{}–{}", count(low), count(high));
@@ -340,13 +340,24 @@ fn seeds(mut medians: Vec<Option<u64>>) -> Option<(Option<u64>, Option<u64>)> {
     Some((medians[0], medians[medians.len() - 1]))
 }
 
-fn rounds_text(rounds: &Spread<Option<u64>>) -> String {
-    let text = |r: Option<u64>| r.map_or("∞".into(), |r| r.to_string());
+/// Median and range.
+pub fn rounds_text(rounds: &Spread<Option<u64>>) -> String {
+    let text = output::count;
     match (rounds.low, rounds.high) {
         (None, _) => "∞".into(),
         (low, high) if low == high => text(rounds.median),
         (low, high) => format!("{} ({}–{})", text(rounds.median), text(low), text(high)),
     }
+}
+
+/// The median, and whether it is a lower bound.
+pub fn at_least(ratio: &Ratio) -> String {
+    let bound = if 2 * ratio.censored > ratio.pairs {
+        "≥ "
+    } else {
+        ""
+    };
+    format!("{bound}{:.2}", ratio.spread.median)
 }
 
 fn ratio_text(ratio: &Option<Ratio>) -> String {

@@ -6,7 +6,7 @@ use starling::files::read_text;
 use starling::graph::GraphSpec;
 use starling::problem::ProblemSpec;
 use starling::rule::{AlgorithmSpec, parse_ron};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A suite as written in RON. What a cell leaves out it takes from here.
@@ -14,9 +14,12 @@ use std::path::{Path, PathBuf};
 #[serde(deny_unknown_fields)]
 pub struct Suite {
     pub name: String,
-    /// Learned rules.
+    /// Rules of several files: the one that is compared, then the same recipe trained from other seeds.
     #[serde(default)]
-    rules: Vec<RuleFiles>,
+    groups: BTreeMap<String, Vec<PathBuf>>,
+    /// Learned rules: groups and files.
+    #[serde(default)]
+    rules: Vec<PathBuf>,
     /// Published methods: the best of them is what rules are measured against.
     #[serde(default)]
     baselines: Vec<Method>,
@@ -46,6 +49,9 @@ pub struct Suite {
 #[serde(deny_unknown_fields)]
 struct Cell {
     name: String,
+    /// What it is called in tables for people; its name if left out.
+    #[serde(default)]
+    label: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
     problem: ProblemSpec,
@@ -57,7 +63,7 @@ struct Cell {
     #[serde(default)]
     seconds: bool,
     #[serde(default)]
-    rules: Option<Vec<RuleFiles>>,
+    rules: Option<Vec<PathBuf>>,
     #[serde(default)]
     baselines: Option<Vec<Method>>,
     #[serde(default)]
@@ -72,17 +78,6 @@ struct Cell {
     steps: Option<u64>,
     #[serde(default)]
     seed: Option<u64>,
-}
-
-/// A rule file, or a named group: the rule that is compared, then the same recipe trained from other seeds.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a rule file, or a group (\"name\", [\"rule file\", \"another seed's\", …])"
-)]
-enum RuleFiles {
-    One(PathBuf),
-    Group(String, Vec<PathBuf>),
 }
 
 /// A handcrafted method, as `--baselines` takes it.
@@ -122,6 +117,7 @@ fn default_seed() -> u64 {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub name: String,
+    pub label: String,
     pub tags: Vec<String>,
     pub problem: ProblemSpec,
     pub graph: GraphSpec,
@@ -192,6 +188,17 @@ impl Suite {
         Ok(chosen.map(|cell| self.plan(cell)).collect())
     }
 
+    /// Name and files of a rule: of a group, or of a file by itself.
+    fn rule(&self, rule: &Path) -> (String, Vec<PathBuf>) {
+        let group = rule
+            .to_str()
+            .and_then(|name| self.groups.get_key_value(name));
+        match group {
+            Some((name, files)) => (name.clone(), files.clone()),
+            None => (AlgorithmSpec::Rule(rule.into()).name(), vec![rule.into()]),
+        }
+    }
+
     fn plan(&self, cell: &Cell) -> Plan {
         let methods = |own: &Option<Vec<Method>>, default: &[Method]| {
             let methods = own.as_deref().unwrap_or(default).iter();
@@ -202,11 +209,12 @@ impl Suite {
         targets.sort_by(|a, b| b.total_cmp(a));
         Plan {
             name: cell.name.clone(),
+            label: cell.label.as_ref().unwrap_or(&cell.name).clone(),
             tags: cell.tags.clone(),
             problem: cell.problem.clone(),
             graph: cell.graph.clone(),
             tuning: cell.tuning.as_ref().unwrap_or(&cell.problem).clone(),
-            rules: rules.iter().map(RuleFiles::named).collect(),
+            rules: rules.iter().map(|rule| self.rule(rule)).collect(),
             baselines: methods(&cell.baselines, &self.baselines),
             rungs: methods(&cell.rungs, &self.rungs),
             targets,
@@ -223,15 +231,6 @@ impl Suite {
 pub fn file_stem(contestant: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() { c } else { '-' };
     contestant.chars().map(plain).collect()
-}
-
-impl RuleFiles {
-    fn named(&self) -> (String, Vec<PathBuf>) {
-        match self {
-            Self::One(path) => (AlgorithmSpec::Rule(path.clone()).name(), vec![path.clone()]),
-            Self::Group(name, paths) => (name.clone(), paths.clone()),
-        }
-    }
 }
 
 impl Plan {
@@ -270,7 +269,7 @@ impl Plan {
         let stems: Vec<String> = names.iter().map(|name| file_stem(name)).collect();
         if let Some(k) = (1..stems.len()).find(|&k| stems[..k].contains(&stems[k])) {
             return Err(format!(
-                "two contestants are named {:?}, expected names that differ (a rule's can be given: (\"name\", [\"file\"]))",
+                "two contestants are named {:?}, expected names that differ (a rule's can be given: groups: {{\"name\": [\"file\"]}})",
                 names[k]
             ));
         }

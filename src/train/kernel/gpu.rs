@@ -21,15 +21,16 @@
 //! weight. Each workgroup adds those of its tiles to a row of its own, and a second kernel adds the rows: no atomics, so the sums
 //! are the same on every run. A bias is a weight on the row of ones that every tile has.
 //!
-//! Within WebGPU's default limits: 128 units and 16 KiB of shared memory a workgroup, 8 storage buffers a kernel.
+//! Within WebGPU's default limits: 128 units and 16 KiB of shared memory a workgroup, 7 storage buffers a kernel. The device is asked
+//! for its own before a cell is fused.
 
 // A kernel takes its tensors one by one, and a step of it the tile's position.
 #![allow(clippy::too_many_arguments)]
 
 use super::{CellGradients, CellOps, LstmShape, PerceptronShape};
-use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{DType, Shape};
+use burn::backend::{DispatchDevice, TensorMetadata};
+use burn::tensor::{DType, Device, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::{into_contiguous, slice};
 use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
@@ -46,6 +47,8 @@ const TILE_FOURS: usize = 8;
 const MAX_WORKGROUPS: usize = 65_535;
 /// Workgroups of a backward pass, hence rows of partial sums: enough to fill a GPU.
 const BACKWARD_WORKGROUPS: usize = 512;
+/// Storage buffers of the largest kernel, the LSTM's backward pass.
+const BUFFERS: u32 = 7;
 /// Units that add the partial sums of one output.
 const SUM_UNITS: usize = 64;
 /// Units of the LSTM.
@@ -55,14 +58,31 @@ const ONES: usize = 0;
 /// Why a plan is there.
 const FITS: &str = "modules ask whether the cell fits before they use it";
 
-/// Whether a workgroup's shared memory holds the cell, forward and backward.
-pub fn perceptron_fits(shape: &PerceptronShape) -> bool {
-    Perceptron::new(shape, true).is_some()
+/// Whether the device grants what the kernels ask for, whatever the cell.
+fn grants(device: &Device) -> bool {
+    let device = device.clone().inner();
+    let DispatchDevice::Cube(device) = device.as_dispatch() else {
+        return false;
+    };
+    let client = device.client();
+    let hardware = &client.properties().hardware;
+    let (units, workgroups) = (UNITS as u32, MAX_WORKGROUPS as u32);
+    hardware.max_units_per_cube >= units
+        && hardware.max_cube_dim.0 >= units
+        && hardware.max_cube_count.0 >= workgroups
+        && hardware.max_cube_count.1 >= workgroups
+        && hardware.max_shared_memory_size >= SHARED_FOURS * 4 * size_of::<f32>()
+        && hardware.max_bindings >= BUFFERS
 }
 
-/// Whether a workgroup's shared memory holds the cell, forward and backward, and the groups can be launched.
-pub fn lstm_fits(shape: &LstmShape, groups: usize) -> bool {
-    groups <= MAX_WORKGROUPS && Lstm::new(shape, true).is_some()
+/// Whether the device can run the cell, forward and backward: its limits, and whether a workgroup's shared memory holds the cell.
+pub fn perceptron_fits(shape: &PerceptronShape, device: &Device) -> bool {
+    Perceptron::new(shape, true).is_some() && grants(device)
+}
+
+/// As [`perceptron_fits`], and whether the groups can be launched.
+pub fn lstm_fits(shape: &LstmShape, groups: usize, device: &Device) -> bool {
+    groups <= MAX_WORKGROUPS && Lstm::new(shape, true).is_some() && grants(device)
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

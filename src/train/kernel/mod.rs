@@ -49,10 +49,10 @@ impl PerceptronShape {
         widths
     }
 
-    /// Whether the fused cell can be used at `place`: it is f32, and a GPU's workgroup must hold it.
+    /// Whether the fused cell can be used at `place`: it is f32, and a GPU must grant what it asks for.
     pub fn fits(&self, place: &Place) -> bool {
         #[cfg(feature = "wgpu")]
-        let on_gpu = || gpu::perceptron_fits(self);
+        let on_gpu = || gpu::perceptron_fits(self, &place.device);
         #[cfg(not(feature = "wgpu"))]
         let on_gpu = || false;
         place.dtype == DType::F32 && (place.is_cpu() || on_gpu())
@@ -86,7 +86,7 @@ impl LstmShape {
     /// As [`PerceptronShape::fits`], for a number of groups.
     pub fn fits(&self, place: &Place, groups: usize) -> bool {
         #[cfg(feature = "wgpu")]
-        let on_gpu = || gpu::lstm_fits(self, groups);
+        let on_gpu = || gpu::lstm_fits(self, groups, &place.device);
         #[cfg(not(feature = "wgpu"))]
         let on_gpu = || false;
         place.dtype == DType::F32 && (place.is_cpu() || on_gpu())

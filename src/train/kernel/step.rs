@@ -441,26 +441,8 @@ impl<B: StepGradients, C: CheckpointStrategy> StepOps for Autodiff<B, C> {
         let guards = tracked.each_ref().map(|t| t.node());
         let [x, x_last, y, y_last, g, g_last, coefficients] = tracked.map(|t| t.into_primitive());
         let smoothness = smoothness.into_primitive();
-        let rows = [
-            x,
-            x_last,
-            y,
-            y_last,
-            g,
-            g_last,
-            coefficients,
-            smoothness,
-        ];
-        let [
-            x,
-            x_last,
-            y,
-            y_last,
-            g,
-            g_last,
-            coefficients,
-            smoothness,
-        ] = rows.clone();
+        let rows = [x, x_last, y, y_last, g, g_last, coefficients, smoothness];
+        let [x, x_last, y, y_last, g, g_last, coefficients, smoothness] = rows.clone();
         let z = B::node_update(
             x,
             x_last,

@@ -136,7 +136,6 @@ impl WithSimd for EdgePass<'_> {
     }
 }
 
-
 /// The numbers of contiguous tensors.
 fn slices<const N: usize>(tensors: &[Primitive; N]) -> [&[f32]; N] {
     tensors.each_ref().map(slice)
@@ -145,7 +144,18 @@ fn slices<const N: usize>(tensors: &[Primitive; N]) -> [&[f32]; N] {
 /// Features of all agents: `[NODE_VARYING, rows·d]`, `[NODE_SHARED, rows]`, and the next memory `[rows, 3]`.
 fn node_pass(rows: &[Primitive; 10], seen: Seen) -> [Vec<f32>; 3] {
     let count = rows[0].shape()[0];
-    let [x, x_last, x_older, y, y_last, g, g_last, smoothness, conditioning, memory] = slices(rows);
+    let [
+        x,
+        x_last,
+        x_older,
+        y,
+        y_last,
+        g,
+        g_last,
+        smoothness,
+        conditioning,
+        memory,
+    ] = slices(rows);
     let mut varying = vec![0.0; NODE_VARYING * x.len()];
     let mut shared = vec![0.0; NODE_SHARED * count];
     let mut next = vec![0.0; 3 * count];
@@ -292,7 +302,11 @@ impl Prox {
         let (threshold, scale) = (p * self.l1, 1.0 / (1.0 + p * self.l2));
         let shrunk = (v - v.max(-threshold).min(threshold)) * scale;
         let free = shrunk >= self.bounds[0] && shrunk <= self.bounds[1];
-        let by_v = if free && v.abs() > threshold { scale } else { 0.0 };
+        let by_v = if free && v.abs() > threshold {
+            scale
+        } else {
+            0.0
+        };
         let by_p = if free { -shrunk * self.l2 * scale } else { 0.0 };
         [by_p - self.l1.copysign(v) * by_v, by_v]
     }
@@ -391,8 +405,18 @@ impl<'a> UpdateRows<'a> {
 impl UpdateBlock {
     #[inline(always)]
     fn at(&self, l: usize) -> At {
-        let [x, x_last, y, y_last, g, g_last, primal, momentum, difference, extrapolation] =
-            self.values.each_ref().map(|lanes| lanes[l]);
+        let [
+            x,
+            x_last,
+            y,
+            y_last,
+            g,
+            g_last,
+            primal,
+            momentum,
+            difference,
+            extrapolation,
+        ] = self.values.each_ref().map(|lanes| lanes[l]);
         let p = primal * self.unit;
         let (dx, dg, dy) = (x - x_last, g - g_last, y - y_last);
         let force = g + difference * dg + y + extrapolation * dy;
@@ -656,17 +680,8 @@ impl StepOps for Flex {
         smoothness: Primitive,
         regularizer: Regularizer,
     ) -> Primitive {
-        let rows = [
-            x,
-            x_last,
-            y,
-            y_last,
-            g,
-            g_last,
-            coefficients,
-            smoothness,
-        ]
-        .map(|t| t.to_contiguous());
+        let rows =
+            [x, x_last, y, y_last, g, g_last, coefficients, smoothness].map(|t| t.to_contiguous());
         let shape = rows[0].shape().to_vec();
         let mut z = vec![0.0; shape[0] * shape[1]];
         pulp::Arch::new().dispatch(Update {
