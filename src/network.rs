@@ -5,7 +5,8 @@
 //! what one end adds the other subtracts and sums over agents are conserved; computing `z − Wz` would lose that.
 
 use crate::field::Field;
-use crate::graph::Graph;
+use crate::graph::{Graph, Neighbor};
+use pulp::{Simd, WithSimd};
 
 /// What has been sent so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,16 +106,50 @@ impl<'a> Network<'a> {
     }
 }
 
-/// `out_i += Σ_{e ∋ i} ±flow_e`: adds every edge's flow to its smaller end and subtracts it from the larger.
-pub fn add_flows(graph: &Graph, flows: &Field, out: &mut Field) {
-    out.for_each_row(|i, row| {
-        for neighbor in graph.neighbors(i) {
-            let flow = flows.row(neighbor.edge);
-            if i < neighbor.agent {
-                row.iter_mut().zip(flow).for_each(|(o, f)| *o += f);
-            } else {
-                row.iter_mut().zip(flow).for_each(|(o, f)| *o -= f);
-            }
+/// `out_i = base_i + Σ_{e ∋ i} ±flow_e`: adds every edge's flow to its smaller end and subtracts it from the larger; without `base` onto
+/// what `out` holds.
+pub fn add_flows(graph: &Graph, base: Option<&Field>, flows: &Field, out: &mut Field) {
+    let arch = pulp::Arch::new();
+    out.for_each_row(|i, out| {
+        let signed = |neighbor: &Neighbor| {
+            let sign = if i < neighbor.agent { 1.0 } else { -1.0 };
+            (sign, flows.row(neighbor.edge))
+        };
+        let mut base = base.map(|field| field.row(i));
+        // Two at a time: a row that is read and written once less.
+        for pair in graph.neighbors(i).chunks(2) {
+            let flows = (signed(&pair[0]), pair.get(1).map(signed));
+            let base = base.take();
+            arch.dispatch(Sum { base, flows, out });
+        }
+        if let Some(base) = base {
+            out.copy_from_slice(base);
         }
     });
+}
+
+/// `out = base + s f (+ s' f')`; without `base` onto what `out` holds.
+struct Sum<'a> {
+    base: Option<&'a [f64]>,
+    flows: (Signed<'a>, Option<Signed<'a>>),
+    out: &'a mut [f64],
+}
+
+type Signed<'a> = (f64, &'a [f64]);
+
+impl WithSimd for Sum<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { base, flows, out } = self;
+        let n = out.len();
+        let ((s, f), second) = (flows.0, flows.1);
+        let f = &f[..n];
+        match (base.map(|b| &b[..n]), second.map(|(t, g)| (t, &g[..n]))) {
+            (Some(b), Some((t, g))) => (0..n).for_each(|k| out[k] = b[k] + s * f[k] + t * g[k]),
+            (None, Some((t, g))) => (0..n).for_each(|k| out[k] = out[k] + s * f[k] + t * g[k]),
+            (Some(b), None) => (0..n).for_each(|k| out[k] = b[k] + s * f[k]),
+            (None, None) => (0..n).for_each(|k| out[k] += s * f[k]),
+        }
+    }
 }

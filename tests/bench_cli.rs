@@ -223,7 +223,7 @@ fn bad_suites_are_refused() {
     broken("syntax.ron", "trials: 2", "trials 2");
     refuses("syntax.ron", &["syntax.ron:8:", "trials 2"]);
     broken("field.ron", "trials: 2", "trails: 2");
-    refuses("field.ron", &["field.ron:7:", "trails"]);
+    refuses("field.ron", &["field.ron:8:", "trails"]);
     broken("method.ron", "\"Nids\"]", "\"Sgd\"]");
     refuses("method.ron", &["method.ron:4:", "Sgd"]);
     broken(

@@ -979,11 +979,11 @@ proptest! {
         network.differences(&z, &mut edges);
         edges.for_each_row(|e, row| row.iter_mut().for_each(|v| *v *= mixing.edge_weights()[e]));
         let mut sum = Field::zeros(agents, dimension);
-        add_flows(&graph, &edges, &mut sum);
+        add_flows(&graph, None, &edges, &mut sum);
         prop_assert!(largest(&(dense(&out) - dense(&sum))) <= rounding);
 
         let mut sum = z.clone();
-        add_flows(&graph, &flows, &mut sum);
+        add_flows(&graph, None, &flows, &mut sum);
         let before = z.mean();
         prop_assert!(sum.mean().iter().zip(&before).all(|(a, b)| (a - b).abs() <= rounding));
 

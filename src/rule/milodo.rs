@@ -598,7 +598,7 @@ impl Algorithm for MilodoRule {
                 *flow *= step;
             }
         });
-        add_flows(graph, &s.difference, &mut s.y);
+        add_flows(graph, None, &s.difference, &mut s.y);
     }
 
     fn iterate<'s>(&self, s: &'s State) -> &'s Field {

@@ -36,6 +36,7 @@ use crate::problem::{Problem, Regularizer};
 use pulp::Simd;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Outputs of the node network: `p, β, δ, γ`.
 pub const NODE_OUTPUTS: usize = 4;
@@ -361,8 +362,8 @@ pub fn edge_smoothness(i: f64, j: f64) -> f64 {
 /// `shared` on one graph.
 pub struct SharedRule {
     rule: Shared,
-    node: Option<Perceptron>,
-    edge: Option<Perceptron>,
+    node: Option<Cell>,
+    edge: Option<Cell>,
     /// [`SAFE`] in the order of the outputs.
     safe: ([f64; NODE_OUTPUTS], [f64; EDGE_OUTPUTS]),
     weights: Vec<f64>,
@@ -379,8 +380,14 @@ impl SharedRule {
         let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<_>>();
         let (c, r) = (&rule.constants, &rule.ranges);
         let cell = |mlp: &Option<Mlp>, varying: usize, constants: &[f64], ranges: &[f64]| {
-            mlp.as_ref()
-                .map(|m| Perceptron::of(m, varying, &narrow(constants), &narrow(ranges)))
+            mlp.as_ref().map(|m| {
+                Cell::new(Perceptron::of(
+                    m,
+                    varying,
+                    &narrow(constants),
+                    &narrow(ranges),
+                ))
+            })
         };
         Ok(Self {
             node: cell(&rule.node, NODE_VARYING, &c.node(), &r.node()),
@@ -509,10 +516,10 @@ impl pulp::WithSimd for NodeTask<'_> {
                 self.common,
                 |context| {
                     *shared = context.shared;
-                    Evaluation::new(network, &context.shared)
+                    network.evaluation(&context.shared)
                 },
                 |evaluation, start, used, block| {
-                    if let Some(v) = evaluation.work[0].first_chunk_mut() {
+                    if let Some(v) = evaluation.room.work[0].first_chunk_mut() {
                         node_features(block, v);
                     }
                     evaluation.store(simd, start, used, out);
@@ -563,9 +570,9 @@ impl pulp::WithSimd for EdgeTask<'_> {
             rows.features(
                 self.shared,
                 self.rule.rule.conditioning,
-                |context| Evaluation::new(network, &context.shared),
+                |context| network.evaluation(&context.shared),
                 |evaluation, start, used, block| {
-                    if let Some(v) = evaluation.work[0].first_chunk_mut() {
+                    if let Some(v) = evaluation.room.work[0].first_chunk_mut() {
                         edge_features(block, v);
                     }
                     evaluation.store(simd, start, used, out);
@@ -603,33 +610,61 @@ impl EdgeTask<'_> {
     }
 }
 
-/// A network on one agent's or edge's coordinates.
-struct Evaluation<'a> {
-    network: &'a Perceptron,
+/// A network with room to evaluate it on every thread: a step allocates nothing.
+struct Cell {
+    network: Perceptron,
+    rooms: Vec<Mutex<Room>>,
+}
+
+/// Room for one evaluation.
+struct Room {
+    /// [`Perceptron::first`]
     first: Vec<f32>,
     work: Work<LANES>,
 }
 
-impl<'a> Evaluation<'a> {
-    /// `shared`: the features that all coordinates have in common.
-    fn new(network: &'a Perceptron, shared: &[f32]) -> Self {
-        let mut first = vec![0.0; network.layers[0].outputs];
-        network.first(shared, &mut first);
-        Self {
-            network,
-            first,
-            work: network.work(),
-        }
+impl Cell {
+    fn new(network: Perceptron) -> Self {
+        // One more for a thread outside the pool. More threads than rooms would share them, one after the other.
+        let room = |_| {
+            Mutex::new(Room {
+                first: vec![0.0; network.layers[0].outputs],
+                work: network.work(),
+            })
+        };
+        let rooms = (0..=rayon::current_num_threads()).map(room).collect();
+        Self { network, rooms }
     }
 
+    /// `shared`: the features that all coordinates of the agent or edge have in common.
+    fn evaluation(&self, shared: &[f32]) -> Evaluation<'_> {
+        let thread = rayon::current_thread_index().map_or(0, |k| k + 1);
+        let room = &self.rooms[thread % self.rooms.len()];
+        let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+        self.network.first(shared, &mut room.first);
+        Evaluation {
+            network: &self.network,
+            room,
+        }
+    }
+}
+
+/// A network on one agent's or edge's coordinates.
+struct Evaluation<'a> {
+    network: &'a Perceptron,
+    room: MutexGuard<'a, Room>,
+}
+
+impl Evaluation<'_> {
     /// Evaluates the block in `work[0]` and copies `constant + range · tanh` of its first columns to `[outputs, d]`, beginning
     /// at coordinate `start`.
     #[inline(always)]
     fn store<S: Simd>(&mut self, simd: S, start: usize, used: usize, out: &mut [f32]) {
         let network = self.network;
-        network.forward(simd, Some(&self.first), &mut self.work);
+        let Room { first, work } = &mut *self.room;
+        network.forward(simd, Some(first), work);
         let d = out.len() / network.ranges.len();
-        let tanh = &self.work[network.layers.len()];
+        let tanh = &work[network.layers.len()];
         for (o, (row, tanh)) in out.chunks_exact_mut(d).zip(tanh).enumerate() {
             let (constant, range) = (network.constants[o], network.ranges[o]);
             for (out, t) in row[start..start + used].iter_mut().zip(tanh) {
@@ -835,12 +870,11 @@ impl Algorithm for SharedRule {
         }
 
         // y⁺ = y + ΣF, x⁺ = z − ΣCw(z_i − z_j)
-        s.y_last.copy_from(&s.y);
-        add_flows(graph, &s.flow, &mut s.y);
+        std::mem::swap(&mut s.y_last, &mut s.y);
+        add_flows(graph, Some(&s.y_last), &s.flow, &mut s.y);
         std::mem::swap(&mut s.x_older, &mut s.x_last);
         std::mem::swap(&mut s.x_last, &mut s.x);
-        s.x.copy_from(&s.z);
-        add_flows(graph, &s.mixed, &mut s.x);
+        add_flows(graph, Some(&s.z), &s.mixed, &mut s.x);
         s.k += 1;
     }
 
@@ -874,6 +908,6 @@ fn min_rows(dimension: usize, evaluate: bool) -> usize {
 }
 
 /// Room for coefficients, `length` numbers; none without a network.
-fn held(network: &Option<Perceptron>, length: usize) -> Vec<f32> {
+fn held(network: &Option<Cell>, length: usize) -> Vec<f32> {
     vec![0.0; if network.is_some() { length } else { 0 }]
 }
