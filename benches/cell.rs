@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use pulp::{Simd, WithSimd};
 use starling::rule::features::{EDGE_SHARED, EDGE_VARYING, NODE_SHARED, NODE_VARYING};
 use starling::rule::lstm::HIDDEN as H;
-use starling::train::kernel::{LstmShape, PerceptronShape, cpu};
+use starling::train::kernel::{LstmShape, PerceptronShape, Wanted, cpu};
 use std::hint::black_box;
 
 /// Twelve sums, `ROUNDS` multiply-adds each.
@@ -136,7 +136,11 @@ fn lstm(c: &mut Criterion) {
     group.throughput(Throughput::Elements((3 * per_column * n) as u64));
     group.bench_function("lstm backward", |b| {
         // In place: from the second time on with the gradient that the last one left.
-        b.iter(|| cpu::lstm::backward(inputs, Some(&out), &mut slopes));
+        let wanted = Wanted {
+            input: true,
+            state: true,
+        };
+        b.iter(|| cpu::lstm::backward(inputs, Some(&out), &mut slopes, wanted));
     });
 }
 

@@ -81,6 +81,9 @@ pub enum RuleRecipe {
         /// Steps between two evaluations of the networks, in training and when the rule runs.
         #[serde(default = "default_refresh")]
         refresh: u32,
+        /// Steps at the start at each of which the networks are asked.
+        #[serde(default)]
+        warmup: u32,
         /// Whether the networks see the conditioning features (see `rule::features`).
         #[serde(default = "default_conditioning")]
         conditioning: bool,

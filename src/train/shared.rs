@@ -43,8 +43,9 @@ pub struct SharedModule {
     #[module(skip)]
     ranges: RangesOf,
     clock_cap: u32,
-    /// Steps between two evaluations of the networks.
+    /// When the networks are asked, see [`Shared::asked_at`].
     refresh: u32,
+    warmup: u32,
     /// Whether the networks see the conditioning features.
     conditioning: bool,
     guard: f64,
@@ -267,6 +268,7 @@ impl SharedModule {
             ranges,
             clock_cap: rule.clock_cap,
             refresh: rule.refresh.max(1),
+            warmup: rule.warmup,
             conditioning: rule.conditioning,
             guard: rule.guard,
             track_features,
@@ -315,6 +317,7 @@ impl SharedModule {
             edge: mlp(&self.edge),
             clock_cap: self.clock_cap,
             refresh: self.refresh,
+            warmup: self.warmup,
             conditioning: self.conditioning,
             guard: self.guard,
         }
@@ -404,6 +407,11 @@ impl SharedModule {
         switched(self.edge_constants.val(), &self.ranges.edge_on, batch)
     }
 
+    /// Twin of [`Shared::asked_at`].
+    fn asked_at(&self, k: u64) -> bool {
+        k < u64::from(self.warmup) || k.is_multiple_of(u64::from(self.refresh))
+    }
+
     /// What all agents' features have in common at step `k`.
     fn common(&self, batch: &Batch, k: u64) -> Common {
         Common {
@@ -430,9 +438,7 @@ impl SharedModule {
             ]
         });
         let l = batch.smoothness.clone();
-        let kept = s
-            .held
-            .filter(|_| !s.k.is_multiple_of(u64::from(self.refresh)));
+        let kept = s.held.filter(|_| !self.asked_at(s.k));
         let g = batch.gradient(s.x.clone());
         // Before the first step there is no gradient to differ from.
         let g_last = s.g_last.unwrap_or_else(|| g.clone());
@@ -550,7 +556,7 @@ impl SharedModule {
         let dy = s.y.clone() - s.y_last.clone();
 
         // Node features.
-        let evaluate = s.k.is_multiple_of(u64::from(self.refresh));
+        let evaluate = self.asked_at(s.k);
         let hold = self.refresh > 1;
         let (features, memory) = if self.node.is_empty() || !evaluate {
             (None, s.memory.clone())

@@ -97,6 +97,7 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
             ranges,
             track_features,
             refresh,
+            warmup,
             conditioning,
         } => {
             let mut start = initial(
@@ -110,6 +111,7 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
                 (start.node, start.edge) = (None, None);
             }
             start.refresh = *refresh;
+            start.warmup = *warmup;
             start.conditioning = *conditioning;
             start.check().map_err(TrainError::Recipe)?;
             let module = SharedModule::new(&start, &device, DType::F32, *track_features);

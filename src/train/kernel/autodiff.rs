@@ -3,7 +3,7 @@
 //! An operation with several outputs is one node of the tape with a child per output: a child's backward pass leaves its
 //! gradient with the operation instead of adding a zero-padded copy to it.
 
-use super::{CellGradients, CellOps, LstmShape, PerceptronShape};
+use super::{CellGradients, CellOps, LstmShape, PerceptronShape, Wanted};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn_autodiff::Autodiff;
@@ -91,7 +91,11 @@ impl<B: CellGradients> Backward<B, 3> for Lstm {
         let (inputs, outputs, shape) = ops.state;
         let mut gradients = taken::<B>(&outputs).into_iter();
         let (out, state) = (gradients.next().flatten(), gradients.next().flatten());
-        let gradients = B::lstm_backward(inputs, out, state, shape);
+        let wanted = Wanted {
+            input: ops.parents[0].is_some(),
+            state: ops.parents[1].is_some(),
+        };
+        let gradients = B::lstm_backward(inputs, out, state, shape, wanted);
         for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);

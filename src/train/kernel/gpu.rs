@@ -27,7 +27,7 @@
 // A kernel takes its tensors one by one, and a step of it the tile's position.
 #![allow(clippy::too_many_arguments)]
 
-use super::{CellGradients, CellOps, LstmShape, PerceptronShape};
+use super::{CellGradients, CellOps, LstmShape, PerceptronShape, Wanted};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, Shape};
@@ -1302,6 +1302,7 @@ impl CellGradients for CubeBackend {
         out: Option<CubeTensor>,
         next: Option<CubeTensor>,
         shape: LstmShape,
+        _: Wanted,
     ) -> [CubeTensor; 3] {
         let [groups, _, columns] = input.shape().dims();
         let or_zero = |gradient: Option<CubeTensor>, rows: usize| {

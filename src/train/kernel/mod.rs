@@ -122,6 +122,15 @@ pub trait CellOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
+/// Which of the LSTM's gradients are asked for beside those by the parameters; the others may be anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// By the input.
+    pub input: bool,
+    /// By the state.
+    pub state: bool,
+}
+
 /// The cells, backward; implemented by the backends that compute.
 pub trait CellGradients: CellOps {
     /// Gradients of `Σ_o gradients[o] ⊙ y[o]` by parameters and, if `by_inputs`, by `varying` and `shared`; `gradients`: `[outputs, columns]`.
@@ -138,6 +147,7 @@ pub trait CellGradients: CellOps {
         out: Option<FloatTensor<Self>>,
         state: Option<FloatTensor<Self>>,
         shape: LstmShape,
+        wanted: Wanted,
     ) -> [FloatTensor<Self>; 3];
 }
 

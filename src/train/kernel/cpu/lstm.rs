@@ -12,7 +12,7 @@ use super::{load, split_rows};
 use crate::rule::dense::{Packed, Start, Transpose, add_sums, affine, mask, outer, outer_columns};
 use crate::rule::lstm::HIDDEN as H;
 use crate::rule::math;
-use crate::train::kernel::LstmShape;
+use crate::train::kernel::{LstmShape, Wanted};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::f32::consts::LOG2_E;
@@ -56,8 +56,10 @@ pub struct InputGradients {
 
 /// One group's weights.
 struct Weights<'a> {
-    /// Row-major `[80, inputs + 20]`.
+    /// Row-major `[80, inputs + 20]`: the next two side by side.
     gates: Vec<f32>,
+    input: &'a [f32],
+    hidden: &'a [f32],
     bias: &'a [f32],
     linear: &'a [f32],
     linear_bias: &'a [f32],
@@ -82,6 +84,8 @@ impl<'a> Weights<'a> {
         }
         Self {
             gates,
+            input,
+            hidden,
             bias: take(GATES),
             linear: take(H * H),
             linear_bias: take(H),
@@ -466,6 +470,7 @@ struct Backward<'a, 'b> {
     inputs: Inputs<'a>,
     /// `[groups, outputs, columns]`, or nothing for zero.
     out_gradient: Option<&'a [f32]>,
+    wanted: Wanted,
     group: usize,
     range: Range<usize>,
     input: Vec<&'b mut [f32]>,
@@ -506,7 +511,8 @@ impl WithSimd for Backward<'_, '_> {
 struct Back<S: Simd> {
     work: Work,
     next: Box<State>,
-    gates_transposed: Packed,
+    input_transposed: Packed,
+    hidden_transposed: Packed,
     linear_transposed: Packed,
     out_transposed: Packed,
     d_out: Vec<Block>,
@@ -531,12 +537,13 @@ impl<S: Simd> Back<S> {
         Self {
             work: Work::new(shape),
             next: Box::new([[[0.0; C]; H]; 2]),
-            gates_transposed: Packed::transposed(&weights.gates, width),
+            input_transposed: Packed::transposed(weights.input, shape.inputs),
+            hidden_transposed: Packed::transposed(weights.hidden, H),
             linear_transposed: Packed::transposed(weights.linear, H),
             out_transposed: Packed::transposed(weights.out, H),
             d_out: rows(shape.outputs),
             d_linear: rows(H),
-            d_input: rows(width),
+            d_input: rows(shape.inputs),
             gates: input.sums(simd, GATES),
             linear: hidden.sums(simd, H),
             input,
@@ -623,21 +630,27 @@ impl Backward<'_, '_> {
             d_hidden,
             d_cell,
         });
-        let (start, d_gates) = (Start::Zero, work.gates.as_flattened());
-        affine(
-            simd,
-            &back.gates_transposed,
-            start,
-            d_gates,
-            &mut back.d_input,
-            false,
-        );
+        let d_gates = work.gates.as_flattened();
         back.input.set(&work.input);
         outer_columns(simd, d_gates, &back.input, &mut back.gates);
-        let part = range.start - self.range.start..range.end - self.range.start;
-        let rows = self.input.iter_mut().map(|row| &mut row[part.clone()]);
-        store(&back.d_input, rows);
-        d_hidden.copy_from_slice(&back.d_input[shape.inputs..]);
+        if self.wanted.input {
+            let (start, d_input) = (Start::Zero, &mut back.d_input);
+            affine(simd, &back.input_transposed, start, d_gates, d_input, false);
+            let part = range.start - self.range.start..range.end - self.range.start;
+            let rows = self.input.iter_mut().map(|row| &mut row[part.clone()]);
+            store(&back.d_input, rows);
+        }
+        if self.wanted.state {
+            let (start, d_hidden) = (Start::Zero, &mut d_hidden[..]);
+            affine(
+                simd,
+                &back.hidden_transposed,
+                start,
+                d_gates,
+                d_hidden,
+                false,
+            );
+        }
     }
 }
 
@@ -647,6 +660,7 @@ pub fn backward(
     inputs: Inputs,
     out_gradient: Option<&[f32]>,
     state_gradient: &mut [f32],
+    wanted: Wanted,
 ) -> InputGradients {
     let mut gradients = InputGradients {
         input: vec![0.0; inputs.input.len()],
@@ -668,6 +682,7 @@ pub fn backward(
             let part = pulp::Arch::new().dispatch(Backward {
                 inputs,
                 out_gradient,
+                wanted,
                 group,
                 range,
                 input,

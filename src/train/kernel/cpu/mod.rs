@@ -4,7 +4,7 @@ pub mod lstm;
 pub mod perceptron;
 mod step;
 
-use super::{CellGradients, CellOps, LstmShape, PerceptronShape};
+use super::{CellGradients, CellOps, LstmShape, PerceptronShape, Wanted};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
@@ -167,6 +167,7 @@ impl CellGradients for Flex {
         out: Option<Primitive>,
         next: Option<Primitive>,
         shape: LstmShape,
+        wanted: Wanted,
     ) -> [Primitive; 3] {
         let [groups, _, columns] = input.shape().dims();
         let out = out.map(|t| t.to_contiguous());
@@ -178,7 +179,12 @@ impl CellGradients for Flex {
         };
         let found = with([&input, &state, &parameters], |slices| {
             let inputs = lstm_inputs(slices, [groups, columns], shape);
-            lstm::backward(inputs, out.as_ref().map(slice), by_state.storage_mut())
+            lstm::backward(
+                inputs,
+                out.as_ref().map(slice),
+                by_state.storage_mut(),
+                wanted,
+            )
         });
         [
             tensor(found.input, [groups, shape.inputs, columns]),
