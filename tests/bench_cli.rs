@@ -10,8 +10,7 @@ use std::time::SystemTime;
 
 const SUITE: &str = r#"(
     name: "small",
-    groups: {"constant": ["rule.ron", "seed-2.ron"]},
-    rules: ["constant"],
+    groups: {"constant": ["rule.ron", "seed-2.ron"]}, rules: ["constant"],
     baselines: ["ProxEd", "Nids"],
     rungs: ["Constants"],
     targets: [1e-6, 1e-2],
@@ -221,17 +220,13 @@ fn bad_suites_are_refused() {
     };
     let refuses = |name: &str, words: &[&str]| desk.refuses(&["bench", name], words);
     broken("syntax.ron", "trials: 2", "trials 2");
-    refuses("syntax.ron", &["syntax.ron:8:", "trials 2"]);
+    refuses("syntax.ron", &["syntax.ron:7:", "trials 2"]);
     broken("field.ron", "trials: 2", "trails: 2");
-    refuses("field.ron", &["field.ron:8:", "trails"]);
+    refuses("field.ron", &["field.ron:7:", "trails"]);
     broken("method.ron", "\"Nids\"]", "\"Sgd\"]");
     refuses("method.ron", &["method.ron:4:", "Sgd"]);
-    broken(
-        "rule.ron.ron",
-        "[(\"constant\", [\"rule.ron\", \"seed-2.ron\"])]",
-        "[3]",
-    );
-    refuses("rule.ron.ron", &["rule.ron.ron:3:", "expected a rule file"]);
+    broken("group.ron", "[\"rule.ron\", \"seed-2.ron\"]", "[]");
+    refuses("group.ron", &["cell \"lasso\"", "\"constant\" has no files"]);
     broken("tuned.ron", "\"Nids\"]", "\"Rule(\\\"rule.ron\\\")\"]");
     refuses("tuned.ron", &["tuned.ron:4:", "no step to tune"]);
     broken("target.ron", "1e-6, 1e-2", "0");
@@ -302,7 +297,6 @@ fn tables_are_filled_in() {
         "| lasso | constant | 1e-2 |",
         "| data | constant | 1e-2 |",
         "| data | 1e-2 | ProxEd |",
-        "| all | constant | 1e-2 | 2 |",
         "| family | constant | 1e-2 | 1 |",
     ] {
         assert!(card.contains(row), "{row} in\n{card}");

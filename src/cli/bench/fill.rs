@@ -3,13 +3,13 @@
 //! ```text
 //! <!-- bench rules: lasso/lasso-100@1e-6 universal -->      RULE[/CELL][@TARGET] …   a row per rule, cell and target
 //! <!-- bench seconds: lasso-3000@1e-6 -->                    CELL[@TARGET] …          a row per contestant, fastest first
-//! <!-- bench overall: universal@1e-6 -->                     RULE[@TARGET] …          a row per tag of cells
+//! <!-- bench overall: universal/data@1e-6 -->                RULE[/TAG][@TARGET] …   a row per rule, tag of cells and target
 //! ```
 
 use super::super::output;
 use super::cell::Kind;
 use super::report::{Entry, at_least, rounds_text};
-use super::statistics::spread;
+use super::statistics::{Ratio, spread};
 use super::suite::Plan;
 use starling::files::{read_text, write_atomic};
 use starling::report::Table;
@@ -46,6 +46,7 @@ struct Request {
     text: String,
     rule: Option<String>,
     cell: Option<String>,
+    tag: Option<String>,
     target: Option<f64>,
 }
 
@@ -62,16 +63,17 @@ impl Request {
             None => (name, None),
         };
         let first = Some(first.to_string());
-        let (rule, cell) = match (what, second) {
-            (What::Rules, cell) => (first, cell),
-            (What::Overall, None) => (first, None),
-            (What::Seconds, None) => (None, first),
-            (_, Some(_)) => return Err(format!("{text:?} has no place for a `/`")),
+        let (rule, cell, tag) = match (what, second) {
+            (What::Rules, cell) => (first, cell, None),
+            (What::Overall, tag) => (first, None, tag),
+            (What::Seconds, None) => (None, first, None),
+            (What::Seconds, Some(_)) => return Err(format!("{text:?} has no place for a `/`")),
         };
         Ok(Self {
             text: text.into(),
             rule,
             cell,
+            tag,
             target,
         })
     }
@@ -80,6 +82,7 @@ impl Request {
         let named = |rule: &String| plan.rules.iter().any(|(name, _)| name == rule);
         self.rule.as_ref().is_none_or(named)
             && self.cell.as_ref().is_none_or(|c| *c == plan.name)
+            && self.tag.as_ref().is_none_or(|t| plan.tags.contains(t))
             && self.target.is_none_or(|t| plan.targets.contains(&t))
     }
 
@@ -187,7 +190,7 @@ impl Document {
                     let table = match what {
                         What::Rules => rules(plans, &chosen, entries),
                         What::Seconds => seconds(plans, &chosen),
-                        What::Overall => overall(plans, &chosen),
+                        What::Overall => overall(plans, requests, entries),
                     };
                     text += marker;
                     text += "\n";
@@ -290,8 +293,8 @@ fn seconds(plans: &[&Plan], chosen: &[&Entry]) -> Table {
     table
 }
 
-/// Ratios over the cells of every tag; each cell counts once, with its median.
-fn overall(plans: &[&Plan], chosen: &[&Entry]) -> Table {
+/// Ratios over the cells of a tag; each cell counts once, with its median.
+fn overall(plans: &[&Plan], requests: &[Request], entries: &[&Entry]) -> Table {
     let mut table = Table::new([
         ("cells", false),
         ("rule", false),
@@ -303,56 +306,57 @@ fn overall(plans: &[&Plan], chosen: &[&Entry]) -> Table {
         ("than the best rung in", true),
         ("failed runs", true),
     ]);
-    let mut tags: Vec<&str> = Vec::new();
-    for tag in plans.iter().flat_map(|p| &p.tags) {
-        if !tags.contains(&tag.as_str()) {
-            tags.push(tag);
+    // One row per rule, tag and target, in the order in which they are met.
+    let mut rows: Vec<(&str, &str, f64)> = Vec::new();
+    for request in requests {
+        let own = entries
+            .iter()
+            .filter(|e| e.kind == Kind::Rule && request.wants(e));
+        for e in own {
+            let plan = plans.iter().find(|p| p.name == e.cell);
+            for tag in plan.iter().flat_map(|p| &p.tags) {
+                let row = (e.contestant.as_str(), tag.as_str(), e.target);
+                if request.tag.as_ref().is_none_or(|t| t == tag) && !rows.contains(&row) {
+                    rows.push(row);
+                }
+            }
         }
     }
-    let mut groups: Vec<(&str, f64)> = Vec::new();
-    for e in chosen.iter().filter(|e| e.kind == Kind::Rule) {
-        if !groups.contains(&(e.contestant.as_str(), e.target)) {
-            groups.push((&e.contestant, e.target));
-        }
-    }
-    for (rule, target) in groups {
-        for tag in std::iter::once(None).chain(tags.iter().map(Some)) {
-            let within = |e: &&&Entry| {
-                let tagged = |tag: &&str| {
-                    let plan = plans.iter().find(|p| p.name == e.cell);
-                    plan.is_some_and(|p| p.tags.iter().any(|t| t == *tag))
-                };
-                e.contestant == rule && e.target == target && tag.is_none_or(tagged)
-            };
-            let cells: Vec<&&Entry> = chosen.iter().filter(within).collect();
-            let ratio = |e: &Entry| e.ratio.as_ref().map(|r| r.spread.median);
-            let ratios: Vec<f64> = cells.iter().filter_map(|e| ratio(e)).collect();
-            let least = cells
-                .iter()
-                .filter_map(|e| Some((ratio(e)?, label(plans, e))))
-                .min_by(|a, b| a.0.total_cmp(&b.0));
-            let (Some(middle), Some((least, at))) = (spread(ratios), least) else {
-                continue;
-            };
-            let won = |r: fn(&Entry) -> Option<f64>| {
-                let all: Vec<f64> = cells.iter().filter_map(|e| r(e)).collect();
-                let won = all.iter().filter(|r| **r > 1.0).count();
-                format!("{won} of {}", all.len())
-            };
-            let failed: usize = cells.iter().map(|e| e.missed + e.diverged).sum();
-            let runs: usize = cells.iter().map(|e| e.trials).sum();
-            table.rows.push(vec![
-                tag.map_or("all", |t| *t).into(),
-                rule.into(),
-                format!("{target:e}"),
-                cells.len().to_string(),
-                format!("**{:.2}**", middle.median),
-                format!("{least:.2} ({at})"),
-                won(|e| e.ratio.as_ref().map(|r| r.spread.median)),
-                won(|e| e.ratio_to_rung.as_ref().map(|r| r.spread.median)),
-                format!("{failed}/{runs}"),
-            ]);
-        }
+    for (rule, tag, target) in rows {
+        let within = |e: &&&Entry| {
+            let plan = plans.iter().find(|p| p.name == e.cell);
+            let tagged = plan.is_some_and(|p| p.tags.iter().any(|t| t == tag));
+            tagged && e.contestant == rule && e.target == target
+        };
+        let cells: Vec<&&Entry> = entries.iter().filter(within).collect();
+        let median = |ratio: &Option<Ratio>| ratio.as_ref().map(|r| r.spread.median);
+        let ratios: Vec<f64> = cells.iter().filter_map(|e| median(&e.ratio)).collect();
+        let rungs: Vec<f64> = cells
+            .iter()
+            .filter_map(|e| median(&e.ratio_to_rung))
+            .collect();
+        let won = |ratios: &[f64]| {
+            let won = ratios.iter().filter(|r| **r > 1.0).count();
+            format!("{won} of {}", ratios.len())
+        };
+        let least = cells
+            .iter()
+            .filter_map(|e| Some((median(&e.ratio)?, label(plans, e))))
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        let least = least.map_or("–".into(), |(ratio, at)| format!("{ratio:.2} ({at})"));
+        let failed: usize = cells.iter().map(|e| e.missed + e.diverged).sum();
+        let runs: usize = cells.iter().map(|e| e.trials).sum();
+        table.rows.push(vec![
+            tag.into(),
+            rule.into(),
+            format!("{target:e}"),
+            cells.len().to_string(),
+            spread(ratios.clone()).map_or("–".into(), |s| format!("**{:.2}**", s.median)),
+            least,
+            won(&ratios),
+            won(&rungs),
+            format!("{failed}/{runs}"),
+        ]);
     }
     table
 }
