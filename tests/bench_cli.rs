@@ -226,7 +226,10 @@ fn bad_suites_are_refused() {
     broken("method.ron", "\"Nids\"]", "\"Sgd\"]");
     refuses("method.ron", &["method.ron:4:", "Sgd"]);
     broken("group.ron", "[\"rule.ron\", \"seed-2.ron\"]", "[]");
-    refuses("group.ron", &["cell \"lasso\"", "\"constant\" has no files"]);
+    refuses(
+        "group.ron",
+        &["cell \"lasso\"", "\"constant\" has no files"],
+    );
     broken("tuned.ron", "\"Nids\"]", "\"Rule(\\\"rule.ron\\\")\"]");
     refuses("tuned.ron", &["tuned.ron:4:", "no step to tune"]);
     broken("target.ron", "1e-6, 1e-2", "0");

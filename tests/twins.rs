@@ -130,7 +130,6 @@ fn compare_trajectories(place: &Place, tolerance: f64) {
             for (refresh, conditioning) in [(1, true), (3, true), (1, false)] {
                 let rule = Shared {
                     refresh,
-                    warmup: 5,
                     conditioning,
                     ..lively(5)
                 };
@@ -641,12 +640,11 @@ fn windows_do_not_depend_on_the_number_of_threads() {
 /// one window and in segments.
 #[test]
 fn steps_in_four_operations_equal_op_by_op() {
-    for (graph, refresh, warmup) in [(star(5), 1, 0), (star(5), 3, 0), (ring(4), 3, 5)] {
+    for (graph, refresh) in [(star(5), 1), (star(5), 3), (ring(4), 1)] {
         for (name, loss, regularizer) in kinds() {
             let problems = problems(loss, regularizer, graph.agents(), 3);
             let rule = Shared {
                 refresh,
-                warmup,
                 ..lively(9)
             };
             let run = |dtype, tape| {

@@ -14,8 +14,7 @@
 //!
 //! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes, `z_i = z_j`, and
 //! `−(g_i + y_i) ∈ ∂r(x_i)`; `Σ_i y_i = 0` holds for ever because flows are antisymmetric, and summing gives optimality.
-//! So the networks run in f32 while iterates, gradients and flows stay f64, and may be asked only every `refresh` steps (and at each of the
-//! first `warmup`).
+//! So the networks run in f32 while iterates, gradients and flows stay f64, and may be asked only every `refresh` steps.
 //!
 //! **Guarded.** A limit that is exact is of no use to a run that never gets there. An agent whose residual grows to `guard` times
 //! its lowest trusts its networks less: all its coefficients, and those of its edges, move towards [`SAFE`], a method that
@@ -227,9 +226,6 @@ pub struct Shared {
     /// Steps between two evaluations of the networks.
     #[serde(default = "one")]
     pub refresh: u32,
-    /// Steps at the start at each of which the networks are asked: what they see first tells them least.
-    #[serde(default)]
-    pub warmup: u32,
     /// Whether the networks see the conditioning features (see [`super::features`]).
     #[serde(default = "yes")]
     pub conditioning: bool,
@@ -259,7 +255,6 @@ impl Shared {
             edge: None,
             clock_cap: 0,
             refresh: 1,
-            warmup: 0,
             conditioning: true,
             guard: guard(),
         }
@@ -329,11 +324,6 @@ impl Shared {
             edge.check("edge", EDGE_FEATURES, EDGE_OUTPUTS)?;
         }
         Ok(())
-    }
-
-    /// Whether the networks are asked at step `k`.
-    pub fn asked_at(&self, k: u64) -> bool {
-        k < u64::from(self.warmup) || k.is_multiple_of(u64::from(self.refresh))
     }
 
     /// Number of weights, biases and constants.
@@ -793,7 +783,7 @@ impl Algorithm for SharedRule {
             conditioning: self.rule.conditioning,
         };
         let arch = pulp::Arch::new();
-        let refresh = self.rule.asked_at(s.k);
+        let refresh = s.k.is_multiple_of(u64::from(self.rule.refresh));
 
         std::mem::swap(&mut s.g, &mut s.g_last);
         problem.gradients(&s.x, &mut s.g);

@@ -81,9 +81,6 @@ pub enum RuleRecipe {
         /// Steps between two evaluations of the networks, in training and when the rule runs.
         #[serde(default = "default_refresh")]
         refresh: u32,
-        /// Steps at the start at each of which the networks are asked.
-        #[serde(default, skip_serializing_if = "is_zero")]
-        warmup: u32,
         /// Whether the networks see the conditioning features (see `rule::features`).
         #[serde(default = "default_conditioning")]
         conditioning: bool,
@@ -95,9 +92,6 @@ pub enum RuleRecipe {
     },
 }
 
-fn is_zero(value: &u32) -> bool {
-    *value == 0
-}
 fn default_refresh() -> u32 {
     1
 }

@@ -3,7 +3,8 @@
 //!
 //! Features are held `[feature, rows]`, one long row per feature, so that stacking them is a copy and a layer is one
 //! matrix product `[outputs, inputs] × [inputs, rows]`. Features that are equal for all coordinates of an agent or edge enter
-//! the first layer once per agent or edge.
+//! the first layer once per agent or edge. Where gradients do not flow through the features, on the CPU and in f32, a step is four
+//! operations instead ([`super::kernel::step`]).
 
 use super::batch::{Batch, Place};
 use super::kernel::{self, Features, PerceptronShape, step};
@@ -43,9 +44,8 @@ pub struct SharedModule {
     #[module(skip)]
     ranges: RangesOf,
     clock_cap: u32,
-    /// When the networks are asked, see [`Shared::asked_at`].
+    /// Steps between two evaluations of the networks.
     refresh: u32,
-    warmup: u32,
     /// Whether the networks see the conditioning features.
     conditioning: bool,
     guard: f64,
@@ -268,7 +268,6 @@ impl SharedModule {
             ranges,
             clock_cap: rule.clock_cap,
             refresh: rule.refresh.max(1),
-            warmup: rule.warmup,
             conditioning: rule.conditioning,
             guard: rule.guard,
             track_features,
@@ -317,7 +316,6 @@ impl SharedModule {
             edge: mlp(&self.edge),
             clock_cap: self.clock_cap,
             refresh: self.refresh,
-            warmup: self.warmup,
             conditioning: self.conditioning,
             guard: self.guard,
         }
@@ -407,9 +405,9 @@ impl SharedModule {
         switched(self.edge_constants.val(), &self.ranges.edge_on, batch)
     }
 
-    /// Twin of [`Shared::asked_at`].
+    /// Whether the networks are asked at step `k`.
     fn asked_at(&self, k: u64) -> bool {
-        k < u64::from(self.warmup) || k.is_multiple_of(u64::from(self.refresh))
+        k.is_multiple_of(u64::from(self.refresh))
     }
 
     /// What all agents' features have in common at step `k`.

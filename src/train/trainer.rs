@@ -97,7 +97,6 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
             ranges,
             track_features,
             refresh,
-            warmup,
             conditioning,
         } => {
             let mut start = initial(
@@ -111,7 +110,6 @@ pub fn train<'a>(recipe: &'a Recipe, settings: Settings<'a>) -> Result<Outcome, 
                 (start.node, start.edge) = (None, None);
             }
             start.refresh = *refresh;
-            start.warmup = *warmup;
             start.conditioning = *conditioning;
             start.check().map_err(TrainError::Recipe)?;
             let module = SharedModule::new(&start, &device, DType::F32, *track_features);
