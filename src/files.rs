@@ -18,10 +18,10 @@ pub struct FileError {
 /// Writes `bytes` to `path` whole or not at all, and creates its parent folders.
 ///
 /// The bytes go to a temporary file in the same folder, reach the disk, and are renamed: a reader sees the old file
-/// or the new one, and a failure leaves the old one. A symbolic link stays, its target is replaced.
+/// or the new one, and a failure leaves the old one. A symbolic link stays, its target is replaced; permissions stay, too.
 ///
 /// # Errors
-/// A folder or a device at `path`, or whatever the system refuses; both name the path.
+/// A folder, a device or a read-only file at `path`, or whatever the system refuses; both name the path.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let refused = |source| FileError {
         action: "write",
@@ -34,6 +34,10 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
             "it exists and is not a regular file",
         )));
     }
+    let before = std::fs::metadata(&target).ok().map(|m| m.permissions());
+    if before.as_ref().is_some_and(|p| p.readonly()) {
+        return Err(refused(io::Error::other("it is read-only")));
+    }
     let folder = match target.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -44,6 +48,9 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     // Temporary files are private by default; a report is as readable as any other new file (the umask still applies).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    if let Some(before) = before {
+        builder.permissions(before);
+    }
     let mut file = builder.tempfile_in(folder).map_err(refused)?;
     file.write_all(bytes).map_err(refused)?;
     file.as_file().sync_all().map_err(refused)?;

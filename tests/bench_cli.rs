@@ -299,6 +299,7 @@ fn tables_are_filled_in() {
     for row in [
         "| lasso | constant | 1e-2 |",
         "| data | constant | 1e-2 |",
+        " | 1.18 | 0.98 (Constants) | 0/2 |",
         "| data | 1e-2 | ProxEd |",
         "| family | constant | 1e-2 | 1 |",
     ] {
@@ -316,9 +317,20 @@ fn tables_are_filled_in() {
             "small",
         ),
         ("nothing\n", "no place"),
+        (
+            "<!-- bench rules: constant -->\n<!-- /bench -->\ntext <!-- /bench -->\n",
+            "line 3",
+        ),
+        (
+            "<!-- bench seconds: lasso -->\n<!-- /bench -->\n",
+            "with seconds: data",
+        ),
     ] {
         desk.write("bad.md", text);
         desk.refuses(&bench("bad.md"), &["bad.md", complaint]);
         assert_eq!(desk.read("bad.md"), text);
     }
+    let mut some = Vec::from(bench("card.md"));
+    some.extend(["--only", "data"]);
+    desk.refuses(&some, &["--only", "--fill"]);
 }

@@ -53,8 +53,9 @@ impl Regularizer {
             soft / (1.0 + step * self.l2)
         };
         match self.bounds {
-            Some((lo, hi)) => shrunk.max(lo).min(hi),
-            None => shrunk,
+            Some((lo, _)) if shrunk < lo => lo,
+            Some((_, hi)) if shrunk > hi => hi,
+            _ => shrunk,
         }
     }
 

@@ -10,7 +10,8 @@
 //! the start, how far the spectrum of its data is from flat (`ln(L_i d / tr_i)`, `tr_i` the trace of its curvature), and the
 //! sum of its weights `w_ij`; an edge sees the means of both ends' features, numbers that travel with `z`.
 //!
-//! The training half computes the same numbers in tensor operations (`train::shared`); a test compares the two.
+//! The training half runs these functions on the CPU, and computes the same numbers in tensor operations (`train::shared`) where
+//! gradients flow through them or another device is at work; a test compares the two.
 
 use super::math;
 use crate::problem::Regularizer;

@@ -3,8 +3,8 @@
 //!
 //! Features are held `[feature, rows]`, one long row per feature, so that stacking them is a copy and a layer is one
 //! matrix product `[outputs, inputs] × [inputs, rows]`. Features that are equal for all coordinates of an agent or edge enter
-//! the first layer once per agent or edge. Where gradients do not flow through the features, on the CPU and in f32, a step is four
-//! operations instead ([`super::kernel::step`]).
+//! the first layer once per agent or edge. Where gradients do not flow through the features, on the CPU and in f32, with both networks and at
+//! least one edge, a step is four operations instead ([`super::kernel::step`]).
 
 use super::batch::{Batch, Place};
 use super::kernel::{self, Features, PerceptronShape, step};

@@ -165,7 +165,8 @@ fn segments<M: RuleModule>(
         gradient,
         last_gap,
     };
-    (window, state)
+    // As after a window without segments: nothing of this one's tape goes on.
+    (window, M::map_state(state, &mut |t| t))
 }
 
 /// Worker `k`'s pool of one thread. Several workers leave no core to share: what an operation does with rayon stays on its worker.

@@ -5,6 +5,8 @@
 //! <!-- bench seconds: lasso-3000@1e-6 -->                    CELL[@TARGET] …          a row per contestant, fastest first
 //! <!-- bench overall: universal/data@1e-6 -->                RULE[/TAG][@TARGET] …   a row per rule, tag of cells and target
 //! ```
+//!
+//! A marker is a line of its own; those in fenced code are examples.
 
 use super::super::output;
 use super::cell::Kind;
@@ -13,6 +15,7 @@ use super::statistics::{Ratio, spread};
 use super::suite::Plan;
 use starling::files::{read_text, write_atomic};
 use starling::report::Table;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const END: &str = "<!-- /bench -->";
@@ -56,7 +59,11 @@ impl Request {
             Some((name, target)) => (name, Some(target)),
             None => (text, None),
         };
-        let number = |t: &str| t.parse().map_err(|_| format!("{t:?} is no target gap"));
+        let number = |t: &str| {
+            t.parse().map_err(|_| {
+                format!("{text:?}: {t:?} is no target gap, expected a number such as 1e-6")
+            })
+        };
         let target = target.map(number).transpose()?;
         let (first, second) = match name.split_once('/') {
             Some((rule, cell)) => (rule, Some(cell.to_string())),
@@ -67,7 +74,7 @@ impl Request {
             (What::Rules, cell) => (first, cell, None),
             (What::Overall, tag) => (first, None, tag),
             (What::Seconds, None) => (None, first, None),
-            (What::Seconds, Some(_)) => return Err(format!("{text:?} has no place for a `/`")),
+            (What::Seconds, Some(_)) => return Err(format!("{text:?}, expected CELL[@TARGET]")),
         };
         Ok(Self {
             text: text.into(),
@@ -84,6 +91,7 @@ impl Request {
             && self.cell.as_ref().is_none_or(|c| *c == plan.name)
             && self.tag.as_ref().is_none_or(|t| plan.tags.contains(t))
             && self.target.is_none_or(|t| plan.targets.contains(&t))
+            && (self.rule.is_some() || plan.seconds)
     }
 
     fn wants(&self, entry: &Entry) -> bool {
@@ -102,7 +110,11 @@ impl Document {
         };
         let mut parts = vec![Part::Text(String::new())];
         let mut open = None;
+        let mut fenced = false;
         for (number, line) in text.split_inclusive('\n').enumerate() {
+            if open.is_none() && line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            }
             if let Some(at) = open {
                 if line.trim() == END {
                     open = None;
@@ -113,7 +125,8 @@ impl Document {
                 continue;
             }
             let inner = line.trim().strip_prefix("<!-- bench ");
-            if let Some(inner) = inner.and_then(|t| t.strip_suffix("-->")) {
+            let inner = inner.and_then(|t| t.strip_suffix("-->"));
+            if let Some(inner) = inner.filter(|_| !fenced) {
                 let (what, requests) = inner.split_once(':').unwrap_or((inner, ""));
                 let what = match what.trim() {
                     "rules" => What::Rules,
@@ -138,8 +151,17 @@ impl Document {
                     requests,
                 });
                 open = Some(number + 1);
-            } else if let Some(Part::Text(text)) = parts.last_mut() {
-                text.push_str(line);
+            } else {
+                let marker = line.contains("<!-- bench") || line.contains("<!-- /bench");
+                if marker && !fenced {
+                    let reason = format!(
+                        "a marker out of place, expected `<!-- bench rules: … -->` on a line of its own and {END} on one after it"
+                    );
+                    return Err(wrong(number, reason));
+                }
+                if let Some(Part::Text(text)) = parts.last_mut() {
+                    text.push_str(line);
+                }
             }
         }
         if let Some(at) = open {
@@ -161,11 +183,19 @@ impl Document {
                 continue;
             };
             for request in requests {
+                let names = |of: fn(&Plan) -> Vec<&str>| {
+                    let names: BTreeSet<&str> = plans.iter().flat_map(|p| of(p)).collect();
+                    Vec::from_iter(names).join(" ")
+                };
                 anyhow::ensure!(
                     plans.iter().any(|plan| request.fits(plan)),
-                    "{}: {:?} is not in the bench, expected a rule, cell and target of the suite (and no --only)",
+                    "{}: no cell of the suite has what {:?} asks for; rules: {}; cells: {}; with seconds: {}; tags: {}",
                     self.path.display(),
-                    request.text
+                    request.text,
+                    names(|p| p.rules.iter().map(|(name, _)| name.as_str()).collect()),
+                    names(|p| vec![&p.name]),
+                    names(|p| p.seconds.then_some(p.name.as_str()).into_iter().collect()),
+                    names(|p| p.tags.iter().map(String::as_str).collect()),
                 );
             }
         }
@@ -183,19 +213,28 @@ impl Document {
                     what,
                     requests,
                 } => {
-                    let asked = requests.iter();
-                    let chosen: Vec<&Entry> = asked
-                        .flat_map(|r| entries.iter().copied().filter(|e| r.wants(e)))
-                        .collect();
+                    let mut chosen: Vec<&Entry> = Vec::new();
+                    for request in requests {
+                        for entry in entries.iter().filter(|e| request.wants(e)) {
+                            if !chosen.iter().any(|c| std::ptr::eq(*c, *entry)) {
+                                chosen.push(entry);
+                            }
+                        }
+                    }
                     let table = match what {
                         What::Rules => rules(plans, &chosen, entries),
                         What::Seconds => seconds(plans, &chosen),
                         What::Overall => overall(plans, requests, entries),
                     };
+                    let end = if marker.ends_with("\r\n") {
+                        "\r\n"
+                    } else {
+                        "\n"
+                    };
                     text += marker;
-                    text += "\n";
-                    text += &table.to_markdown();
-                    text += "\n";
+                    text += end;
+                    text += &table.to_markdown().replace('\n', end);
+                    text += end;
                 }
             }
         }
@@ -251,9 +290,7 @@ fn rules(plans: &[&Plan], chosen: &[&Entry], all: &[&Entry]) -> Table {
                 }
             }),
             median(&e.best_published).unwrap_or("–".into()),
-            e.ratio
-                .as_ref()
-                .map_or("–".into(), |r| format!("**{}**", at_least(r))),
+            e.ratio.as_ref().map_or("–".into(), at_least),
             rung,
             format!("{}/{}", e.missed + e.diverged, e.trials),
         ]);
@@ -304,7 +341,7 @@ fn overall(plans: &[&Plan], requests: &[Request], entries: &[&Entry]) -> Table {
         ("least", true),
         ("fewer rounds than the best published in", true),
         ("than the best rung in", true),
-        ("failed runs", true),
+        ("failed runs, all seeds", true),
     ]);
     // One row per rule, tag and target, in the order in which they are met.
     let mut rows: Vec<(&str, &str, f64)> = Vec::new();
@@ -337,21 +374,30 @@ fn overall(plans: &[&Plan], requests: &[Request], entries: &[&Entry]) -> Table {
             .collect();
         let won = |ratios: &[f64]| {
             let won = ratios.iter().filter(|r| **r > 1.0).count();
-            format!("{won} of {}", ratios.len())
+            match ratios.len() {
+                0 => "–".into(),
+                all => format!("{won} of {all}"),
+            }
         };
         let least = cells
             .iter()
             .filter_map(|e| Some((median(&e.ratio)?, label(plans, e))))
             .min_by(|a, b| a.0.total_cmp(&b.0));
         let least = least.map_or("–".into(), |(ratio, at)| format!("{ratio:.2} ({at})"));
-        let failed: usize = cells.iter().map(|e| e.missed + e.diverged).sum();
-        let runs: usize = cells.iter().map(|e| e.trials).sum();
+        // Of all seeds.
+        let group: Vec<&&Entry> = entries
+            .iter()
+            .filter(|e| e.group == rule && e.target == target)
+            .filter(|e| cells.iter().any(|c| c.cell == e.cell))
+            .collect();
+        let failed: usize = group.iter().map(|e| e.missed + e.diverged).sum();
+        let runs: usize = group.iter().map(|e| e.trials).sum();
         table.rows.push(vec![
             tag.into(),
             rule.into(),
             format!("{target:e}"),
             cells.len().to_string(),
-            spread(ratios.clone()).map_or("–".into(), |s| format!("**{:.2}**", s.median)),
+            spread(ratios.clone()).map_or("–".into(), |s| format!("{:.2}", s.median)),
             least,
             won(&ratios),
             won(&rungs),

@@ -22,6 +22,10 @@ use suite::{Plan, Suite};
 #[command(
     after_help = "A contestant's figures are kept in OUT/cells under a hash of all that determines them (problems, graph, rule file, options, \
 version): a bench that was interrupted, or whose suite has grown, continues.
+Places for tables in a document (--fill), each a line of its own with `<!-- /bench -->` after it:
+  <!-- bench rules: RULE[/CELL][@TARGET] … -->     a row per rule, cell and target
+  <!-- bench seconds: CELL[@TARGET] … -->          a row per contestant of cells with `seconds: true`
+  <!-- bench overall: RULE[/TAG][@TARGET] … -->    a row per tag of cells
 Examples:
   starling bench models/bench.ron --only quick
   starling bench models/bench.ron --list
@@ -44,7 +48,7 @@ pub struct Args {
     #[arg(long)]
     fresh: bool,
     /// Write tables into this Markdown file, between `<!-- bench … -->` and `<!-- /bench -->` (may be given several times)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "trials", "list"])]
     fill: Vec<PathBuf>,
     /// Folder for page, tables, JSON, plots and the figures of every contestant
     #[arg(long, value_name = "FOLDER", default_value = "bench")]
@@ -87,11 +91,11 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         list(&plans, context);
         return Ok(());
     }
-    let documents = args
-        .fill
-        .iter()
-        .map(|path| fill::Document::read(path))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let chosen: Vec<&Plan> = plans.iter().collect();
+    for path in &args.fill {
+        fill::Document::read(path)?.check(&chosen)?;
+        check_writable(path.parent().unwrap_or(path))?;
+    }
     let cells = plans
         .into_iter()
         .map(|plan| {
@@ -99,10 +103,6 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
             Cell::new(plan, &args.out).map_err(|e| anyhow::anyhow!("cell {name:?}: {e}"))
         })
         .collect::<anyhow::Result<Vec<Cell>>>()?;
-    let plans: Vec<&Plan> = cells.iter().map(|cell| &cell.plan).collect();
-    for document in &documents {
-        document.check(&plans)?;
-    }
     check_writable(&args.out)?;
     let work = cells.iter().map(Cell::work).sum();
     let bar = output::bar(
@@ -139,8 +139,12 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     } else {
         output::line(report.summary().to_text());
     }
+    let plans: Vec<&Plan> = cells.iter().map(|cell| &cell.plan).collect();
     let entries: Vec<_> = report.entries().collect();
-    for document in &documents {
+    for path in &args.fill {
+        // As it is now: it may have been edited meanwhile.
+        let document = fill::Document::read(path)?;
+        document.check(&plans)?;
         document.write(&document.filled(&plans, &entries))?;
     }
     tracing::info!(

@@ -17,6 +17,8 @@ pub struct Entry {
     pub problem: String,
     pub graph: String,
     pub contestant: String,
+    /// The rule that it is a seed of, else its own name.
+    pub group: String,
     pub kind: Kind,
     pub target: f64,
     pub trials: usize,
@@ -105,7 +107,12 @@ impl<'a> Chapter<'a> {
                 let median = |count: fn(&super::cell::Outcome) -> Option<u64>| {
                     spread_of_counts(at.outcomes.iter().map(count).collect())?.median
                 };
-                let reached = at.outcomes.iter().filter_map(|o| o.seconds).collect();
+                // A run that never got there takes part as one that takes for ever.
+                let seconds = at
+                    .outcomes
+                    .iter()
+                    .map(|o| o.seconds.unwrap_or(f64::INFINITY));
+                let seconds = spread(seconds.collect()).map(|s| s.median);
                 let medians = measured
                     .iter()
                     .filter(|other| other.group == m.group)
@@ -117,6 +124,7 @@ impl<'a> Chapter<'a> {
                     problem: plan.problem.to_string(),
                     graph: plan.graph.to_string(),
                     contestant: m.contestant.clone(),
+                    group: m.group.clone(),
                     kind: m.kind,
                     target,
                     trials: at.outcomes.len(),
@@ -126,7 +134,7 @@ impl<'a> Chapter<'a> {
                     diverged,
                     floats_sent: median(|o| o.floats_sent),
                     gradient_evaluations: median(|o| o.gradient_evaluations),
-                    seconds: spread(reached).map(|s| s.median),
+                    seconds: seconds.filter(|s| s.is_finite()),
                     best_published: published.map(|b| b.contestant.clone()),
                     ratio: against(published, at),
                     best_rung: rung.map(|b| b.contestant.clone()),
@@ -352,24 +360,16 @@ pub fn rounds_text(rounds: &Spread<Option<u64>>) -> String {
 
 /// The median, and whether it is a lower bound.
 pub fn at_least(ratio: &Ratio) -> String {
-    let bound = if 2 * ratio.censored > ratio.pairs {
-        "≥ "
-    } else {
-        ""
-    };
+    let bound = if ratio.censored > 0 { "≥ " } else { "" };
     format!("{bound}{:.2}", ratio.spread.median)
 }
 
 fn ratio_text(ratio: &Option<Ratio>) -> String {
-    let Some(Ratio {
-        spread, censored, ..
-    }) = ratio
-    else {
+    let Some(ratio) = ratio else {
         return "–".into();
     };
-    let at_least = if *censored > 0 { "≥ " } else { "" };
-    let Spread { median, low, high } = spread;
-    format!("{at_least}{median:.2} ({low:.2}–{high:.2})")
+    let Spread { low, high, .. } = ratio.spread;
+    format!("{} ({low:.2}–{high:.2})", at_least(ratio))
 }
 
 /// The machine and the moment.

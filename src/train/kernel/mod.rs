@@ -4,7 +4,8 @@
 //! Written with tensor operations, every layer's activations are stored for the backward pass and travel through memory several
 //! times; here they stay in cache (CPU) or registers (GPU). [`perceptron`] is the cell of `shared`, [`lstm`] that of `milodo`;
 //! both are f32. The versions written operation by operation stay where they were (`train::shared`, `train::milodo`) as the
-//! reference: for f64, and for the tests that compare values and all gradients.
+//! reference: for f64, and for the tests that compare values and all gradients. [`step`] goes further: a whole step of `shared` in four
+//! operations, its features among them.
 
 mod autodiff;
 #[cfg(feature = "cpu")]

@@ -27,15 +27,15 @@ use super::autodiff::{Outputs, record, taken};
 pub type Ends = Arc<[(usize, usize)]>;
 
 /// What the node network sees: `x, x⁻, x⁻⁻, y, y⁻, g, g⁻` as `[rows, d]`, `L` `[rows, 1]`, conditioning `[rows, 2]`, memory `[rows, 3]`.
-type NodeRows<T> = [T; 10];
+type NodeTensors<T> = [T; 10];
 /// What the node update works on: `x, x⁻, y, y⁻, g, g⁻` as `[rows, d]`, coefficients `[4, rows·d]`, `L` `[rows, 1]`.
-type UpdateRows<T> = [T; 8];
+type UpdateTensors<T> = [T; 8];
 /// What the edge network sees: `D, D⁻, F` as `[rows, d]`, `z` `[node rows, d]`, the agents' shared features
 /// `[NODE_SHARED, node rows]`, `L_e` `[rows, 1]`.
-type EdgeRows<T> = [T; 6];
+type EdgeTensors<T> = [T; 6];
 /// What the exchange works on: `z, y` as `[node rows, d]`, `F` `[rows, d]`, coefficients `[3, rows·d]`, `D` `[rows, d]`, `w L_e` and `w`
 /// `[rows, 1]`.
-type ExchangeRows<T> = [T; 7];
+type ExchangeTensors<T> = [T; 7];
 
 /// How the node network's features are made of its rows.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,7 @@ pub(super) trait StepOps: Backend {
 pub(super) trait StepGradients: StepOps {
     /// By the parameters, from the gradient by `coefficients`, which the forward pass gave.
     fn node_network_backward(
-        rows: NodeRows<FloatTensor<Self>>,
+        rows: NodeTensors<FloatTensor<Self>>,
         parameters: FloatTensor<Self>,
         coefficients: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -121,14 +121,14 @@ pub(super) trait StepGradients: StepOps {
 
     /// By all of the rows but `L`.
     fn node_update_backward(
-        rows: UpdateRows<FloatTensor<Self>>,
+        rows: UpdateTensors<FloatTensor<Self>>,
         gradient: FloatTensor<Self>,
         regularizer: Regularizer,
     ) -> [FloatTensor<Self>; 7];
 
     /// As [`Self::node_network_backward`].
     fn edge_network_backward(
-        rows: EdgeRows<FloatTensor<Self>>,
+        rows: EdgeTensors<FloatTensor<Self>>,
         parameters: FloatTensor<Self>,
         coefficients: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -139,7 +139,7 @@ pub(super) trait StepGradients: StepOps {
 
     /// By `z, y, F` and the coefficients, from those by `x⁺, y⁺, F⁺` (`None` is zero).
     fn exchange_backward(
-        rows: ExchangeRows<FloatTensor<Self>>,
+        rows: ExchangeTensors<FloatTensor<Self>>,
         gradients: [Option<FloatTensor<Self>>; 3],
         ends: &Ends,
     ) -> [FloatTensor<Self>; 4];
@@ -273,7 +273,7 @@ struct NodeNetwork;
 
 impl<B: StepGradients> Backward<B, 1> for NodeNetwork {
     type State = (
-        NodeRows<FloatTensor<B>>,
+        NodeTensors<FloatTensor<B>>,
         [FloatTensor<B>; 2],
         Seen,
         PerceptronShape,
@@ -294,7 +294,7 @@ impl<B: StepGradients> Backward<B, 1> for NodeNetwork {
 struct NodeUpdate;
 
 impl<B: StepGradients> Backward<B, 7> for NodeUpdate {
-    type State = (UpdateRows<FloatTensor<B>>, Regularizer);
+    type State = (UpdateTensors<FloatTensor<B>>, Regularizer);
 
     fn backward(self, ops: Ops<Self::State, 7>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
@@ -313,7 +313,7 @@ struct EdgeNetwork;
 
 impl<B: StepGradients> Backward<B, 1> for EdgeNetwork {
     type State = (
-        EdgeRows<FloatTensor<B>>,
+        EdgeTensors<FloatTensor<B>>,
         [FloatTensor<B>; 2],
         (Ends, bool),
         PerceptronShape,
@@ -341,7 +341,7 @@ impl<B: StepGradients> Backward<B, 1> for EdgeNetwork {
 struct Exchange;
 
 impl<B: StepGradients> Backward<B, 4> for Exchange {
-    type State = (ExchangeRows<FloatTensor<B>>, Outputs<B>, Ends);
+    type State = (ExchangeTensors<FloatTensor<B>>, Outputs<B>, Ends);
 
     fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
         let _ = grads.consume::<B>(&ops.node);

@@ -655,7 +655,7 @@ impl Backward<'_, '_> {
 }
 
 /// Gradients of `Σ out_gradient ⊙ y + Σ state_gradient ⊙ [h⁺; c⁺]`, nothing standing for zero; `state_gradient`, laid out as the
-/// state, becomes the gradient by the state.
+/// state, becomes the gradient by the state; what is not `wanted` may be anything.
 pub fn backward(
     inputs: Inputs,
     out_gradient: Option<&[f32]>,

@@ -293,7 +293,10 @@ impl Prox {
     fn at(&self, p: f32, v: f32) -> f32 {
         let threshold = p * self.l1;
         let shrunk = (v - v.max(-threshold).min(threshold)) / (1.0 + p * self.l2);
-        shrunk.max(self.bounds[0]).min(self.bounds[1])
+        let [lo, hi] = self.bounds;
+        // A NaN stays one: the window that it comes from is skipped.
+        let raised = if shrunk < lo { lo } else { shrunk };
+        if raised > hi { hi } else { raised }
     }
 
     /// Derivatives of [`Self::at`] by `P` and `v`.
@@ -302,11 +305,8 @@ impl Prox {
         let (threshold, scale) = (p * self.l1, 1.0 / (1.0 + p * self.l2));
         let shrunk = (v - v.max(-threshold).min(threshold)) * scale;
         let free = shrunk >= self.bounds[0] && shrunk <= self.bounds[1];
-        let by_v = if free && v.abs() > threshold {
-            scale
-        } else {
-            0.0
-        };
+        let moves = self.l1 == 0.0 || v.abs() > threshold;
+        let by_v = if free && moves { scale } else { 0.0 };
         let by_p = if free { -shrunk * self.l2 * scale } else { 0.0 };
         [by_p - self.l1.copysign(v) * by_v, by_v]
     }
