@@ -225,6 +225,8 @@ fn bad_suites_are_refused() {
     refuses("field.ron", &["field.ron:7:", "trails"]);
     broken("method.ron", "\"Nids\"]", "\"Sgd\"]");
     refuses("method.ron", &["method.ron:4:", "Sgd"]);
+    broken("named.ron", "{\"constant\"", "{\"a/b\"");
+    refuses("named.ron", &["the group \"a/b\""]);
     broken("group.ron", "[\"rule.ron\", \"seed-2.ron\"]", "[]");
     refuses(
         "group.ron",

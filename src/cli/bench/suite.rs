@@ -144,13 +144,21 @@ impl Suite {
             !suite.cells.is_empty(),
             "{origin}: no cells, expected at least one"
         );
+        // Cells name folders, and documents ask for cells and groups by name.
+        let fits = |name: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+        };
+        if let Some(name) = suite.groups.keys().find(|name| !fits(name)) {
+            anyhow::bail!(
+                "{origin}: the group {name:?}, expected letters, digits, `-`, `_` and `.`"
+            );
+        }
         let mut names = BTreeSet::new();
         for cell in &suite.cells {
             let name = &cell.name;
-            // It names a folder.
-            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             anyhow::ensure!(
-                !name.is_empty() && !name.starts_with('.') && name.chars().all(fits),
+                fits(name),
                 "{origin}: the cell name {name:?}, expected letters, digits, `-`, `_` and `.`"
             );
             anyhow::ensure!(
