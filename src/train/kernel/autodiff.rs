@@ -9,7 +9,7 @@ use burn::backend::{Backend, TensorMetadata};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, Ops, OpsKind};
+use burn_autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Gradients of an operation's outputs, left by its children.
@@ -104,6 +104,24 @@ impl<B: CellGradients> Backward<B, 3> for Lstm {
     }
 }
 
+/// Puts `op` on the tape with its one value; `state` makes what the backward pass keeps, where there is one.
+pub(super) fn put<B, C, Op, const N: usize>(
+    op: Op,
+    guards: [NodeGuard; N],
+    value: FloatTensor<B>,
+    state: impl FnOnce() -> Op::State,
+) -> FloatTensor<Autodiff<B, C>>
+where
+    B: Backend,
+    C: CheckpointStrategy,
+    Op: Backward<B, N>,
+{
+    match op.prepare::<C>(guards).compute_bound().stateful() {
+        OpsKind::Tracked(p) => p.finish(state(), value),
+        OpsKind::UnTracked(p) => p.finish(value),
+    }
+}
+
 /// Records `op` on the tape with a child per value; `state` makes what the backward pass keeps.
 pub(super) fn record<B, C, Op, const N: usize>(
     op: Op,
@@ -122,19 +140,13 @@ where
     let node = B::float_zeros([1].into(), &inputs[0].device(), inputs[0].dtype().into());
     let values = values(inputs.clone());
     let outputs: Outputs<B> = Arc::new(Mutex::new(vec![None; values.len()]));
-    let operation = match op.prepare::<C>(guards).compute_bound().stateful() {
-        OpsKind::Tracked(p) => p.finish(state(inputs, outputs.clone()), node),
-        OpsKind::UnTracked(p) => p.finish(node),
-    };
+    let operation = put::<B, C, Op, N>(op, guards, node, || state(inputs, outputs.clone()));
     values
         .into_iter()
         .enumerate()
         .map(|(k, value)| {
-            let prepared = <Output as Backward<B, 1>>::prepare::<C>(Output, [operation.node()]);
-            match prepared.compute_bound().stateful() {
-                OpsKind::Tracked(p) => p.finish((outputs.clone(), k), value),
-                OpsKind::UnTracked(p) => p.finish(value),
-            }
+            let guard = [operation.node()];
+            put::<B, C, Output, 1>(Output, guard, value, || (outputs.clone(), k))
         })
         .collect()
 }

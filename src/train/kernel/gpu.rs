@@ -21,8 +21,8 @@
 //! weight. Each workgroup adds those of its tiles to a row of its own, and a second kernel adds the rows: no atomics, so the sums
 //! are the same on every run. A bias is a weight on the row of ones that every tile has.
 //!
-//! Within WebGPU's default limits: 128 units and 16 KiB of shared memory a workgroup, 8 storage buffers a kernel, one of them CubeCL's. The device is asked
-//! for its own before a cell is fused.
+//! Within WebGPU's default limits: 128 units and 16 KiB of shared memory a workgroup, 8 storage buffers a kernel, one of them
+//! CubeCL's. The device is asked for its own before a cell is fused.
 
 // A kernel takes its tensors one by one, and a step of it the tile's position.
 #![allow(clippy::too_many_arguments)]

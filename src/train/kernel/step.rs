@@ -18,10 +18,10 @@ use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, Ops, OpsKind};
+use burn_autodiff::ops::{Backward, Ops};
 use std::sync::Arc;
 
-use super::autodiff::{Outputs, record, taken};
+use super::autodiff::{Outputs, put, record, taken};
 
 /// Smaller and larger end of every edge row.
 pub type Ends = Arc<[(usize, usize)]>;
@@ -414,14 +414,10 @@ impl<B: StepGradients, C: CheckpointStrategy> StepOps for Autodiff<B, C> {
             seen,
             shape.clone(),
         );
-        let prepared = NodeNetwork.prepare::<C>([guard]);
-        let coefficients = match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(p) => {
-                let kept = [parameters, coefficients.clone()];
-                p.finish((rows, kept, seen, shape), coefficients)
-            }
-            OpsKind::UnTracked(p) => p.finish(coefficients),
-        };
+        let kept = [parameters, coefficients.clone()];
+        let coefficients = put::<B, C, _, 1>(NodeNetwork, [guard], coefficients, || {
+            (rows, kept, seen, shape)
+        });
         let untracked = <Self as AutodiffBackend>::from_inner;
         (coefficients, untracked(shared), untracked(next))
     }
@@ -454,11 +450,7 @@ impl<B: StepGradients, C: CheckpointStrategy> StepOps for Autodiff<B, C> {
             smoothness,
             regularizer,
         );
-        let prepared = NodeUpdate.prepare::<C>(guards);
-        match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(p) => p.finish((rows, regularizer), z),
-            OpsKind::UnTracked(p) => p.finish(z),
-        }
+        put::<B, C, _, 7>(NodeUpdate, guards, z, || (rows, regularizer))
     }
 
     fn edge_network(
@@ -488,14 +480,10 @@ impl<B: StepGradients, C: CheckpointStrategy> StepOps for Autodiff<B, C> {
             conditioning,
             shape.clone(),
         );
-        let prepared = EdgeNetwork.prepare::<C>([guard]);
-        match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(p) => {
-                let kept = [parameters, coefficients.clone()];
-                p.finish((rows, kept, (ends, conditioning), shape), coefficients)
-            }
-            OpsKind::UnTracked(p) => p.finish(coefficients),
-        }
+        let kept = [parameters, coefficients.clone()];
+        put::<B, C, _, 1>(EdgeNetwork, [guard], coefficients, || {
+            (rows, kept, (ends, conditioning), shape)
+        })
     }
 
     fn exchange(

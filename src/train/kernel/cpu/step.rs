@@ -2,7 +2,7 @@
 //! networks by [`perceptron`], and the updates with their derivatives.
 
 use super::perceptron;
-use super::{Primitive, perceptron_inputs, slice, tensor};
+use super::{Primitive, load, perceptron_inputs, slice, tensor};
 use crate::problem::Regularizer;
 use crate::rule::features::{
     Common, Conditioning, EDGE_SHARED, EDGE_VARYING, EdgeRows, LANES, Lanes, NODE_SHARED,
@@ -315,15 +315,10 @@ impl Prox {
 /// A block of numbers from `from` on; lanes beyond `used` are zero.
 #[inline(always)]
 fn lanes(values: &[f32], from: usize, used: usize) -> Lanes {
-    let values = &values[from..from + used];
-    match values.as_array() {
-        Some(whole) => *whole,
-        None => {
-            let mut block = [0.0; LANES];
-            block[..used].copy_from_slice(values);
-            block
-        }
-    }
+    let mut block = [0.0; LANES];
+    let row = std::slice::from_mut(&mut block);
+    load(values, values.len(), from..from + used, row);
+    block
 }
 
 /// The way back of [`lanes`].
