@@ -89,7 +89,8 @@ impl Tables {
     }
 }
 
-/// Hidden above cell state of one stacked network, `[agents, 40, B·d]`; zero at first, then in the order that the cell chooses.
+/// Hidden above cell state of one stacked network, `[agents, 40, B·d]` or, in blocks, a few more columns; zero at first, then in the
+/// order that the cell chooses.
 type Memory = Tensor<3>;
 
 /// What `milodo` carries from step to step.
@@ -275,7 +276,11 @@ impl RuleModule for MilodoModule {
 
     fn start(&self, batch: &Batch) -> MilodoState {
         let (n, b, d) = (batch.agents, batch.problems, batch.dimension);
-        let memory = || batch.place.zeros([n, 2 * H, b * d]);
+        let columns = match self.fused {
+            true => LstmShape::state_columns(&batch.place, b * d),
+            false => b * d,
+        };
+        let memory = || batch.place.zeros([n, 2 * H, columns]);
         MilodoState {
             x: batch.place.zeros([n * b, d]),
             y: batch.place.zeros([n * b, d]),

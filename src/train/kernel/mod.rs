@@ -93,6 +93,15 @@ impl LstmShape {
         place.dtype == DType::F32 && (place.is_cpu() || on_gpu())
     }
 
+    /// Columns that the state of a group of `columns` has at `place`: on the CPU whole blocks.
+    pub fn state_columns(place: &Place, columns: usize) -> usize {
+        #[cfg(feature = "cpu")]
+        if place.is_cpu() {
+            return columns.next_multiple_of(cpu::lstm::C);
+        }
+        columns
+    }
+
     /// Length of a group's vector of parameters.
     pub fn parameters(&self) -> usize {
         const H: usize = crate::rule::lstm::HIDDEN;
@@ -112,9 +121,9 @@ pub trait CellOps: Backend {
         shape: PerceptronShape,
     ) -> Vec<FloatTensor<Self>>;
 
-    /// `input`: `[groups, inputs, columns]`; `state`: `[groups, 40, columns]`, hidden above cell state, on the CPU in blocks of
-    /// `cpu::lstm::C` columns; `parameters`: `[groups, parameters]`. Returns the outputs `[groups, outputs, columns]` and the new
-    /// state.
+    /// `input`: `[groups, inputs, columns]`; `state`: hidden above cell state, `[groups, 40, columns]`, on the CPU `[groups, 40,
+    /// state_columns]` in blocks of `cpu::lstm::C` columns; `parameters`: `[groups, parameters]`. Returns the outputs `[groups,
+    /// outputs, columns]` and the new state.
     fn lstm(
         input: FloatTensor<Self>,
         state: FloatTensor<Self>,

@@ -18,11 +18,11 @@ use rayon::prelude::*;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
-/// Columns of a block. A state `[groups, 40, columns]` is stored block by block, `[groups, blocks, 40, C]` (the last block of a
-/// group may be narrower): its rows would lie pages apart, and nothing but the cell reads it.
+/// Columns of a block. A state is stored block by block, `[groups, blocks, 40, C]`: its rows would lie pages apart, and nothing but
+/// the cell reads it. What stands behind a group's last column is no number of anybody's, and its gradient is zero.
 pub const C: usize = 48;
-/// Columns of a task, whole blocks.
-const TASK: usize = 64 * C;
+/// Blocks of a task of the backward pass.
+const TASK: usize = 64;
 const GATES: usize = 4 * H;
 
 type Block = [f32; C];
@@ -40,7 +40,7 @@ pub struct Inputs<'a> {
     pub columns: usize,
     /// `[groups, inputs, columns]`
     pub input: &'a [f32],
-    /// `[groups, 2 H, columns]`, block by block.
+    /// `[groups, 2 H, columns]`, block by block: see [`C`].
     pub state: &'a [f32],
     /// `[groups, parameters]`
     pub parameters: &'a [f32],
@@ -132,26 +132,18 @@ impl<'a> Layers<'a> {
 /// Hidden above cell, of the columns of a block.
 type State = [Units; 2];
 
-/// The state of a whole block lies as [`State`]; a narrower block's goes through one.
-fn whole(values: &[f32]) -> Option<&State> {
+/// A state as blocks.
+fn states(values: &[f32]) -> &[State] {
     let (rows, _) = values.as_chunks::<C>();
     let (units, _) = rows.as_chunks::<H>();
-    units.as_array()
+    units.as_chunks().0
 }
 
-/// As [`whole`].
-fn whole_mut(values: &mut [f32]) -> Option<&mut State> {
+/// As [`states`].
+fn states_mut(values: &mut [f32]) -> &mut [State] {
     let (rows, _) = values.as_chunks_mut::<C>();
     let (units, _) = rows.as_chunks_mut::<H>();
-    units.as_mut_array()
-}
-
-/// The state of a narrower block, zeros behind its columns.
-fn widened(values: &[f32]) -> Box<State> {
-    let mut state = Box::new([[[0.0; C]; H]; 2]);
-    let width = values.len() / (2 * H);
-    load(values, width, 0..width, state.as_flattened_mut());
-    state
+    units.as_chunks_mut().0
 }
 
 /// Everything that one block needs, forward.
@@ -164,6 +156,7 @@ struct Work {
     squashed: Box<Units>,
     linear: Box<Units>,
     out: Vec<Block>,
+    next: Box<State>,
 }
 
 impl Work {
@@ -176,20 +169,20 @@ impl Work {
             squashed: units(),
             linear: units(),
             out: rows(shape.outputs),
+            next: Box::new([[[0.0; C]; H]; 2]),
         }
     }
 
     /// Takes the columns `range` of a group's input, and `h`.
     #[inline(always)]
     fn load(&mut self, inputs: &Inputs, group: usize, range: Range<usize>, hidden: &Units) {
-        let (input, _, _) = inputs.group(group);
-        load(input, inputs.columns, range, &mut self.input);
+        load(inputs.input(group), inputs.columns, range, &mut self.input);
         self.input[inputs.shape.inputs..].copy_from_slice(hidden);
     }
 
     /// All but the output; `cell`: `c`.
     #[inline(always)]
-    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers, cell: &Units, next: &mut State) {
+    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers, cell: &Units) {
         let bias = Start::Bias(&layers.gates_bias);
         let gates = self.gates.as_flattened_mut();
         affine(simd, &layers.gates, bias, &self.input, gates, false);
@@ -197,17 +190,11 @@ impl Work {
             gates: &mut self.gates,
             squashed: &mut self.squashed,
             cell,
-            next,
+            next: &mut self.next,
         });
         let bias = Start::Bias(layers.weights.linear_bias);
-        affine(
-            simd,
-            &layers.linear,
-            bias,
-            &next[0],
-            &mut self.linear[..],
-            true,
-        );
+        let (hidden, linear) = (&self.next[0], &mut self.linear[..]);
+        affine(simd, &layers.linear, bias, hidden, linear, true);
     }
 }
 
@@ -287,138 +274,100 @@ fn store<'a>(blocks: &[Block], rows: impl Iterator<Item = &'a mut [f32]>) {
 }
 
 impl<'a> Inputs<'a> {
-    fn group(&self, g: usize) -> (&'a [f32], &'a [f32], &'a [f32]) {
-        let part = |values: &'a [f32]| {
-            let size = values.len() / self.groups;
-            &values[g * size..][..size]
-        };
-        (part(self.input), part(self.state), part(self.parameters))
+    /// A group's part of an array.
+    fn of(&self, group: usize, values: &'a [f32]) -> &'a [f32] {
+        let size = values.len() / self.groups;
+        &values[group * size..][..size]
     }
 
-    /// The state of a block of a group's columns.
-    fn state(&self, group: usize, block: Range<usize>) -> &'a [f32] {
-        &self.group(group).1[2 * H * block.start..2 * H * block.end]
+    fn input(&self, group: usize) -> &'a [f32] {
+        self.of(group, self.input)
     }
 
-    fn ranges(&self) -> Vec<Range<usize>> {
-        (0..self.columns)
-            .step_by(TASK)
-            .map(|start| start..(start + TASK).min(self.columns))
-            .collect()
+    fn weights(&self, group: usize) -> Weights<'a> {
+        Weights::new(self.shape, self.of(group, self.parameters))
     }
 
-    /// `(group, columns)` of every task, in order.
-    fn tasks(&self) -> Vec<(usize, Range<usize>)> {
-        let ranges = self.ranges();
-        (0..self.groups)
-            .flat_map(|g| ranges.iter().map(move |r| (g, r.clone())))
-            .collect()
+    /// Blocks of a group.
+    fn blocks(&self) -> usize {
+        self.columns.div_ceil(C)
     }
 
-    /// Every group's rows of a `[groups, rows, columns]` array, split at the tasks' ends: `[task][row]`.
-    fn split<'b>(&self, values: &'b mut [f32]) -> Vec<Vec<&'b mut [f32]>> {
-        let ends: Vec<usize> = self.ranges().iter().map(|r| r.end).collect();
+    /// The columns of a group's blocks.
+    fn range(&self, blocks: Range<usize>) -> Range<usize> {
+        blocks.start * C..self.columns.min(blocks.end * C)
+    }
+
+    /// Every group's rows of a `[groups, rows, columns]` array, split behind every `blocks` blocks: `[groups · tasks][row]`.
+    fn split<'b>(&self, values: &'b mut [f32], blocks: usize) -> Vec<Vec<&'b mut [f32]>> {
+        let ends = (0..self.blocks()).step_by(blocks);
+        let ends = ends.map(|k| self.columns.min((k + blocks) * C));
         let size = (values.len() / self.groups).max(1);
         values
             .chunks_exact_mut(size)
-            .flat_map(|group| split_rows(group, self.columns, ends.iter().copied()))
-            .collect()
-    }
-
-    /// Every task's part of a state.
-    fn split_state<'b>(&self, values: &'b mut [f32]) -> Vec<&'b mut [f32]> {
-        values
-            .chunks_exact_mut(2 * H * self.columns)
-            .flat_map(|group| group.chunks_mut(2 * H * TASK))
+            .flat_map(|group| split_rows(group, self.columns, ends.clone()))
             .collect()
     }
 }
 
 struct Forward<'a, 'b> {
     inputs: Inputs<'a>,
+    layers: &'a Layers<'a>,
     group: usize,
-    range: Range<usize>,
+    /// Within the group.
+    block: usize,
+    before: &'a State,
+    work: &'b mut Work,
     out: Vec<&'b mut [f32]>,
-    state: &'b mut [f32],
 }
 
 impl WithSimd for Forward<'_, '_> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let (_, _, parameters) = self.inputs.group(self.group);
-        let weights = Weights::new(self.inputs.shape, parameters);
-        let layers = Layers::new(&weights);
-        let mut work = Work::new(self.inputs.shape);
-        let states = std::mem::take(&mut self.state).chunks_mut(2 * H * C);
-        for (from, next) in self.range.clone().step_by(C).zip(states) {
-            let to = (from + C).min(self.range.end);
-            let before = self.inputs.state(self.group, from..to);
-            match (whole(before), whole_mut(next)) {
-                (Some(before), Some(next)) => {
-                    self.block(simd, &layers, &mut work, from..to, before, next);
-                }
-                _ => {
-                    let (before, mut wide) = (widened(before), widened(next));
-                    self.block(simd, &layers, &mut work, from..to, &before, &mut wide);
-                    store(wide.as_flattened(), next.chunks_exact_mut(to - from));
-                }
-            }
-        }
-    }
-}
-
-impl Forward<'_, '_> {
-    #[inline(always)]
-    fn block<S: Simd>(
-        &mut self,
-        simd: S,
-        layers: &Layers,
-        work: &mut Work,
-        range: Range<usize>,
-        [hidden, cell]: &State,
-        next: &mut State,
-    ) {
-        work.load(&self.inputs, self.group, range.clone(), hidden);
-        work.forward(simd, layers, cell, next);
-        let bias = Start::Bias(layers.weights.out_bias);
-        affine(
-            simd,
-            &layers.out,
-            bias,
-            &work.linear[..],
-            &mut work.out,
-            false,
-        );
-        let part = range.start - self.range.start..range.end - self.range.start;
-        let rows = self.out.iter_mut().map(|row| &mut row[part.clone()]);
-        store(&work.out, rows);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (work, [hidden, cell]) = (self.work, self.before);
+        let range = self.inputs.range(self.block..self.block + 1);
+        work.load(&self.inputs, self.group, range, hidden);
+        work.forward(simd, self.layers, cell);
+        let bias = Start::Bias(self.layers.weights.out_bias);
+        let (linear, out) = (&work.linear[..], &mut work.out);
+        affine(simd, &self.layers.out, bias, linear, out, false);
+        store(&work.out, self.out.into_iter());
     }
 }
 
 /// `(y, [h⁺; c⁺])`: `[groups, outputs, columns]` and the new state.
 pub fn forward(inputs: Inputs) -> (Vec<f32>, Vec<f32>) {
-    let n = inputs.groups * inputs.columns;
-    let mut out = vec![0.0; n * inputs.shape.outputs];
-    let mut state = vec![0.0; n * 2 * H];
-    if n > 0 {
-        let (outs, states) = (inputs.split(&mut out), inputs.split_state(&mut state));
-        inputs
-            .tasks()
-            .into_par_iter()
-            .zip(outs)
-            .zip(states)
-            .for_each(|(((group, range), out), state)| {
+    let mut out = vec![0.0; inputs.groups * inputs.columns * inputs.shape.outputs];
+    if out.is_empty() {
+        return (out, Vec::new());
+    }
+    let weights: Vec<Weights> = (0..inputs.groups).map(|g| inputs.weights(g)).collect();
+    let layers: Vec<Layers> = weights.iter().map(Layers::new).collect();
+    // Collected block by block: a state of zeros would travel through memory once more.
+    let next: Vec<State> = states(inputs.state)
+        .par_iter()
+        .zip(inputs.split(&mut out, 1))
+        .enumerate()
+        .with_min_len(TASK)
+        .map_init(
+            || Work::new(inputs.shape),
+            |work, (k, (before, out))| {
+                let group = k / inputs.blocks();
                 pulp::Arch::new().dispatch(Forward {
                     inputs,
+                    layers: &layers[group],
                     group,
-                    range,
+                    block: k % inputs.blocks(),
+                    before,
+                    work,
                     out,
-                    state,
                 });
-            });
-    }
-    (out, state)
+                *work.next
+            },
+        )
+        .collect();
+    (out, next.into_flattened().into_flattened().into_flattened())
 }
 
 /// From the gates to their slopes before the activations, in place; `d_cell` becomes the gradient by c.
@@ -472,10 +421,12 @@ struct Backward<'a, 'b> {
     out_gradient: Option<&'a [f32]>,
     wanted: Wanted,
     group: usize,
-    range: Range<usize>,
+    /// Within the group.
+    blocks: Range<usize>,
+    before: &'a [State],
     input: Vec<&'b mut [f32]>,
-    /// The gradient by the new state, then that by the state, block by block.
-    state: &'b mut [f32],
+    /// The gradient by the new state, then that by the state.
+    slopes: &'b mut [State],
 }
 
 impl WithSimd for Backward<'_, '_> {
@@ -484,24 +435,12 @@ impl WithSimd for Backward<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Vec<f32> {
         let shape = self.inputs.shape;
-        let (_, _, parameters) = self.inputs.group(self.group);
-        let weights = Weights::new(shape, parameters);
+        let weights = self.inputs.weights(self.group);
         let layers = Layers::new(&weights);
         let mut back = Back::new(simd, shape, &weights);
-        let states = std::mem::take(&mut self.state).chunks_mut(2 * H * C);
-        for (from, slopes) in self.range.clone().step_by(C).zip(states) {
-            let to = (from + C).min(self.range.end);
-            let before = self.inputs.state(self.group, from..to);
-            match (whole(before), whole_mut(slopes)) {
-                (Some(before), Some(slopes)) => {
-                    self.block(simd, &layers, &mut back, from..to, before, slopes);
-                }
-                _ => {
-                    let (before, mut wide) = (widened(before), widened(slopes));
-                    self.block(simd, &layers, &mut back, from..to, &before, &mut wide);
-                    store(wide.as_flattened(), slopes.chunks_exact_mut(to - from));
-                }
-            }
+        let slopes = std::mem::take(&mut self.slopes).iter_mut();
+        for ((k, before), slopes) in self.blocks.clone().zip(self.before).zip(slopes) {
+            self.block(simd, &layers, &mut back, k, before, slopes);
         }
         back.gradient(simd, shape)
     }
@@ -510,7 +449,6 @@ impl WithSimd for Backward<'_, '_> {
 /// Everything that one block needs on the way back, and the sums of the weights' gradients.
 struct Back<S: Simd> {
     work: Work,
-    next: Box<State>,
     input_transposed: Packed,
     hidden_transposed: Packed,
     linear_transposed: Packed,
@@ -536,7 +474,6 @@ impl<S: Simd> Back<S> {
         let hidden = Transpose::new::<S, C>(H);
         Self {
             work: Work::new(shape),
-            next: Box::new([[[0.0; C]; H]; 2]),
             input_transposed: Packed::transposed(weights.input, shape.inputs),
             hidden_transposed: Packed::transposed(weights.hidden, H),
             linear_transposed: Packed::transposed(weights.linear, H),
@@ -583,19 +520,18 @@ impl Backward<'_, '_> {
         simd: S,
         layers: &Layers,
         back: &mut Back<S>,
-        range: Range<usize>,
+        block: usize,
         [hidden, cell]: &State,
         [d_hidden, d_cell]: &mut State,
     ) {
-        let shape = self.inputs.shape;
+        let range = self.inputs.range(block..block + 1);
         let work = &mut back.work;
         work.load(&self.inputs, self.group, range.clone(), hidden);
-        work.forward(simd, layers, cell, &mut back.next);
+        work.forward(simd, layers, cell);
 
         // Head.
         if let Some(g) = self.out_gradient {
-            let size = shape.outputs * self.inputs.columns;
-            let mine = &g[self.group * size..][..size];
+            let mine = self.inputs.of(self.group, g);
             load(mine, self.inputs.columns, range.clone(), &mut back.d_out);
         }
         let (start, d_linear) = (Start::Zero, &mut back.d_linear);
@@ -619,7 +555,7 @@ impl Backward<'_, '_> {
         );
         outer(simd, &back.d_out, &work.linear[..], &mut back.outs);
         add_sums(simd, &back.d_out, &mut back.out_bias);
-        back.hidden.set(&back.next[0]);
+        back.hidden.set(&work.next[0]);
         outer_columns(simd, d_linear, &back.hidden, &mut back.linear);
 
         // Gates. A padding column has a zero gradient throughout.
@@ -636,7 +572,8 @@ impl Backward<'_, '_> {
         if self.wanted.input {
             let (start, d_input) = (Start::Zero, &mut back.d_input);
             affine(simd, &back.input_transposed, start, d_gates, d_input, false);
-            let part = range.start - self.range.start..range.end - self.range.start;
+            let start = self.blocks.start * C;
+            let part = range.start - start..range.end - start;
             let rows = self.input.iter_mut().map(|row| &mut row[part.clone()]);
             store(&back.d_input, rows);
         }
@@ -666,27 +603,33 @@ pub fn backward(
         input: vec![0.0; inputs.input.len()],
         parameters: vec![0.0; inputs.parameters.len()],
     };
-    if inputs.groups * inputs.columns == 0 {
+    let blocks = inputs.blocks();
+    if inputs.groups * blocks == 0 {
         return gradients;
     }
-    let (input, state) = (
-        inputs.split(&mut gradients.input),
-        inputs.split_state(state_gradient),
-    );
-    let parts: Vec<(usize, Vec<f32>)> = inputs
-        .tasks()
+    let starts = || (0..blocks).step_by(TASK);
+    let tasks: Vec<(usize, Range<usize>)> = (0..inputs.groups)
+        .flat_map(|g| starts().map(move |k| (g, k..blocks.min(k + TASK))))
+        .collect();
+    let group_states = states(inputs.state).chunks_exact(blocks);
+    let before: Vec<&[State]> = group_states.flat_map(|g| g.chunks(TASK)).collect();
+    let group_slopes = states_mut(state_gradient).chunks_exact_mut(blocks);
+    let slopes: Vec<&mut [State]> = group_slopes.flat_map(|g| g.chunks_mut(TASK)).collect();
+    let parts: Vec<(usize, Vec<f32>)> = tasks
         .into_par_iter()
-        .zip(input)
-        .zip(state)
-        .map(|(((group, range), input), state)| {
+        .zip(before)
+        .zip(slopes)
+        .zip(inputs.split(&mut gradients.input, TASK))
+        .map(|((((group, blocks), before), slopes), input)| {
             let part = pulp::Arch::new().dispatch(Backward {
                 inputs,
                 out_gradient,
                 wanted,
                 group,
-                range,
+                blocks,
+                before,
                 input,
-                state,
+                slopes,
             });
             (group, part)
         })

@@ -135,7 +135,7 @@ impl CellOps for Flex {
         });
         (
             tensor(out, [groups, shape.outputs, columns]),
-            tensor(next, [groups, state.shape()[1], columns]),
+            tensor(next, state.shape().to_vec()),
         )
     }
 }
