@@ -156,7 +156,6 @@ struct Work {
     squashed: Box<Units>,
     linear: Box<Units>,
     out: Vec<Block>,
-    next: Box<State>,
 }
 
 impl Work {
@@ -169,7 +168,6 @@ impl Work {
             squashed: units(),
             linear: units(),
             out: rows(shape.outputs),
-            next: Box::new([[[0.0; C]; H]; 2]),
         }
     }
 
@@ -182,7 +180,7 @@ impl Work {
 
     /// All but the output; `cell`: `c`.
     #[inline(always)]
-    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers, cell: &Units) {
+    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers, cell: &Units, next: &mut State) {
         let bias = Start::Bias(&layers.gates_bias);
         let gates = self.gates.as_flattened_mut();
         affine(simd, &layers.gates, bias, &self.input, gates, false);
@@ -190,10 +188,10 @@ impl Work {
             gates: &mut self.gates,
             squashed: &mut self.squashed,
             cell,
-            next: &mut self.next,
+            next,
         });
         let bias = Start::Bias(layers.weights.linear_bias);
-        let (hidden, linear) = (&self.next[0], &mut self.linear[..]);
+        let (hidden, linear) = (&next[0], &mut self.linear[..]);
         affine(simd, &layers.linear, bias, hidden, linear, true);
     }
 }
@@ -310,63 +308,73 @@ impl<'a> Inputs<'a> {
     }
 }
 
-struct Forward<'a, 'b> {
+/// Successive blocks, counted over all groups.
+struct Forward<'a, 'b, 'c> {
     inputs: Inputs<'a>,
-    layers: &'a Layers<'a>,
-    group: usize,
-    /// Within the group.
-    block: usize,
-    before: &'a State,
-    work: &'b mut Work,
-    out: Vec<&'b mut [f32]>,
+    /// Every group's.
+    layers: &'b [Layers<'a>],
+    first: usize,
+    before: &'a [State],
+    out: &'b mut [Vec<&'c mut [f32]>],
+    next: &'b mut Vec<State>,
 }
 
-impl WithSimd for Forward<'_, '_> {
+impl WithSimd for Forward<'_, '_, '_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (work, [hidden, cell]) = (self.work, self.before);
-        let range = self.inputs.range(self.block..self.block + 1);
-        work.load(&self.inputs, self.group, range, hidden);
-        work.forward(simd, self.layers, cell);
-        let bias = Start::Bias(self.layers.weights.out_bias);
-        let (linear, out) = (&work.linear[..], &mut work.out);
-        affine(simd, &self.layers.out, bias, linear, out, false);
-        store(&work.out, self.out.into_iter());
+        let blocks = self.inputs.blocks();
+        let mut work = Work::new(self.inputs.shape);
+        for (k, (before, out)) in (self.first..).zip(self.before.iter().zip(self.out)) {
+            let (group, block) = (k / blocks, k % blocks);
+            let (layers, [hidden, cell]) = (&self.layers[group], before);
+            let range = self.inputs.range(block..block + 1);
+            work.load(&self.inputs, group, range, hidden);
+            self.next.push([[[0.0; C]; H]; 2]);
+            if let Some(next) = self.next.last_mut() {
+                work.forward(simd, layers, cell, next);
+            }
+            let bias = Start::Bias(layers.weights.out_bias);
+            let linear = &work.linear[..];
+            affine(simd, &layers.out, bias, linear, &mut work.out, false);
+            store(&work.out, out.iter_mut().map(|row| &mut row[..]));
+        }
     }
 }
 
 /// `(y, [h⁺; c⁺])`: `[groups, outputs, columns]` and the new state.
 pub fn forward(inputs: Inputs) -> (Vec<f32>, Vec<f32>) {
     let mut out = vec![0.0; inputs.groups * inputs.columns * inputs.shape.outputs];
-    if out.is_empty() {
+    let before = states(inputs.state);
+    if before.is_empty() {
         return (out, Vec::new());
     }
     let weights: Vec<Weights> = (0..inputs.groups).map(|g| inputs.weights(g)).collect();
     let layers: Vec<Layers> = weights.iter().map(Layers::new).collect();
-    // Collected block by block: a state of zeros would travel through memory once more.
-    let next: Vec<State> = states(inputs.state)
-        .par_iter()
-        .zip(inputs.split(&mut out, 1))
+    // Pushed block by block: a whole state of zeros would travel through memory once more. A part per thread; on one thread, as in
+    // training by chunks, nothing is put together afterwards.
+    let size = before.len().div_ceil(rayon::current_num_threads());
+    let mut parts: Vec<Vec<State>> = before
+        .par_chunks(size)
+        .zip(inputs.split(&mut out, 1).par_chunks_mut(size))
         .enumerate()
-        .with_min_len(TASK)
-        .map_init(
-            || Work::new(inputs.shape),
-            |work, (k, (before, out))| {
-                let group = k / inputs.blocks();
-                pulp::Arch::new().dispatch(Forward {
-                    inputs,
-                    layers: &layers[group],
-                    group,
-                    block: k % inputs.blocks(),
-                    before,
-                    work,
-                    out,
-                });
-                *work.next
-            },
-        )
+        .map(|(part, (before, out))| {
+            let mut next = Vec::with_capacity(before.len());
+            pulp::Arch::new().dispatch(Forward {
+                inputs,
+                layers: &layers,
+                first: part * size,
+                before,
+                out,
+                next: &mut next,
+            });
+            next
+        })
         .collect();
+    let next = match parts.len() {
+        1 => parts.swap_remove(0),
+        _ => parts.concat(),
+    };
     (out, next.into_flattened().into_flattened().into_flattened())
 }
 
@@ -449,6 +457,7 @@ impl WithSimd for Backward<'_, '_> {
 /// Everything that one block needs on the way back, and the sums of the weights' gradients.
 struct Back<S: Simd> {
     work: Work,
+    next: Box<State>,
     input_transposed: Packed,
     hidden_transposed: Packed,
     linear_transposed: Packed,
@@ -474,6 +483,7 @@ impl<S: Simd> Back<S> {
         let hidden = Transpose::new::<S, C>(H);
         Self {
             work: Work::new(shape),
+            next: Box::new([[[0.0; C]; H]; 2]),
             input_transposed: Packed::transposed(weights.input, shape.inputs),
             hidden_transposed: Packed::transposed(weights.hidden, H),
             linear_transposed: Packed::transposed(weights.linear, H),
@@ -527,7 +537,7 @@ impl Backward<'_, '_> {
         let range = self.inputs.range(block..block + 1);
         let work = &mut back.work;
         work.load(&self.inputs, self.group, range.clone(), hidden);
-        work.forward(simd, layers, cell);
+        work.forward(simd, layers, cell, &mut back.next);
 
         // Head.
         if let Some(g) = self.out_gradient {
@@ -555,7 +565,7 @@ impl Backward<'_, '_> {
         );
         outer(simd, &back.d_out, &work.linear[..], &mut back.outs);
         add_sums(simd, &back.d_out, &mut back.out_bias);
-        back.hidden.set(&work.next[0]);
+        back.hidden.set(&back.next[0]);
         outer_columns(simd, d_linear, &back.hidden, &mut back.linear);
 
         // Gates. A padding column has a zero gradient throughout.
