@@ -43,13 +43,17 @@ for variant in "$@"; do
     *) echo "unknown variant $variant" >&2; exit 2 ;;
     esac
     sed "$change" "$here/recipe.ron" >"$out/$variant.ron"
-    rules=''
+    rules='' runs=''
     for seed in $SEEDS; do
         run=$out/$variant-$seed
         "$starling" train "$out/$variant.ron" --seed "$seed" --threads 1 --out "$run" >"$run.log" 2>&1 &
+        runs="$runs $!"
         rules="$rules${rules:+,}$run/best.ron"
     done
-    wait
+    # One by one: a bare wait forgets that a training failed.
+    for run in $runs; do
+        wait "$run" || { echo "training failed: $variant, see $out/$variant-*.log" >&2; exit 1; }
+    done
     kinds | while IFS='|' read -r kind problem graph; do
         "$starling" eval --rules "$rules" --baselines none --tuning-problems 0 --trials "$TRIALS" --steps 2000 \
             --problem "$problem" --graph "$graph" --out "$out/$variant-$kind" >>"$out/$variant.log" 2>&1
@@ -78,13 +82,14 @@ cells, logs = [], []
 for kind in kinds:
     mine = rounds(variant, kind)
     middle = statistics.median(mine)
-    cells.append(f"{middle:g} ({min(mine):g}–{max(mine):g})")
+    cells.append(f"{middle:g} ({min(mine):g}–{max(mine):g})" if middle < math.inf else "> 2,000")
     try:
         logs.append(math.log(middle / statistics.median(rounds("everything", kind))))
     except OSError:
         logs.append(math.nan)
 diverged = [(row["failed"], row["trials"]) for kind in kinds for row in rows(variant, kind)]
 relative = math.exp(statistics.fmean(logs))
-print(f"| {variant} | {' | '.join(cells)} | {relative:.2f} | {sum(f for f, _ in diverged)}/{sum(t for _, t in diverged)} |")
+relative = f"{relative:.2f}" if math.isfinite(relative) else "–"
+print(f"| {variant} | {' | '.join(cells)} | {relative} | {sum(f for f, _ in diverged)}/{sum(t for _, t in diverged)} |")
 END
 done

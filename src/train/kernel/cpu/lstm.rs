@@ -174,7 +174,8 @@ impl Work {
     /// Takes the columns `range` of a group's input, and `h`.
     #[inline(always)]
     fn load(&mut self, inputs: &Inputs, group: usize, range: Range<usize>, hidden: &Units) {
-        load(inputs.input(group), inputs.columns, range, &mut self.input);
+        let input = inputs.of(group, inputs.input);
+        load(input, inputs.columns, range, &mut self.input);
         self.input[inputs.shape.inputs..].copy_from_slice(hidden);
     }
 
@@ -278,10 +279,6 @@ impl<'a> Inputs<'a> {
         &values[group * size..][..size]
     }
 
-    fn input(&self, group: usize) -> &'a [f32] {
-        self.of(group, self.input)
-    }
-
     fn weights(&self, group: usize) -> Weights<'a> {
         Weights::new(self.shape, self.of(group, self.parameters))
     }
@@ -289,6 +286,14 @@ impl<'a> Inputs<'a> {
     /// Blocks of a group.
     fn blocks(&self) -> usize {
         self.columns.div_ceil(C)
+    }
+
+    /// The blocks of all groups.
+    fn states(&self) -> &'a [State] {
+        let states = states(self.state);
+        // Loops over blocks end with the shorter side: a narrower state would leave zeros.
+        assert_eq!(states.len(), self.groups * self.blocks(), "blocks of state");
+        states
     }
 
     /// The columns of a group's blocks.
@@ -345,7 +350,7 @@ impl WithSimd for Forward<'_, '_, '_> {
 /// `(y, [h⁺; c⁺])`: `[groups, outputs, columns]` and the new state.
 pub fn forward(inputs: Inputs) -> (Vec<f32>, Vec<f32>) {
     let mut out = vec![0.0; inputs.groups * inputs.columns * inputs.shape.outputs];
-    let before = states(inputs.state);
+    let before = inputs.states();
     if before.is_empty() {
         return (out, Vec::new());
     }
@@ -582,8 +587,8 @@ impl Backward<'_, '_> {
         if self.wanted.input {
             let (start, d_input) = (Start::Zero, &mut back.d_input);
             affine(simd, &back.input_transposed, start, d_gates, d_input, false);
-            let start = self.blocks.start * C;
-            let part = range.start - start..range.end - start;
+            let first = self.blocks.start * C;
+            let part = range.start - first..range.end - first;
             let rows = self.input.iter_mut().map(|row| &mut row[part.clone()]);
             store(&back.d_input, rows);
         }
@@ -614,17 +619,18 @@ pub fn backward(
         parameters: vec![0.0; inputs.parameters.len()],
     };
     let blocks = inputs.blocks();
-    if inputs.groups * blocks == 0 {
+    let before = inputs.states();
+    if before.is_empty() {
         return gradients;
     }
     let starts = || (0..blocks).step_by(TASK);
     let tasks: Vec<(usize, Range<usize>)> = (0..inputs.groups)
         .flat_map(|g| starts().map(move |k| (g, k..blocks.min(k + TASK))))
         .collect();
-    let group_states = states(inputs.state).chunks_exact(blocks);
-    let before: Vec<&[State]> = group_states.flat_map(|g| g.chunks(TASK)).collect();
-    let group_slopes = states_mut(state_gradient).chunks_exact_mut(blocks);
-    let slopes: Vec<&mut [State]> = group_slopes.flat_map(|g| g.chunks_mut(TASK)).collect();
+    let groups = before.chunks_exact(blocks);
+    let before: Vec<&[State]> = groups.flat_map(|g| g.chunks(TASK)).collect();
+    let groups = states_mut(state_gradient).chunks_exact_mut(blocks);
+    let slopes: Vec<&mut [State]> = groups.flat_map(|g| g.chunks_mut(TASK)).collect();
     let parts: Vec<(usize, Vec<f32>)> = tasks
         .into_par_iter()
         .zip(before)
