@@ -5,6 +5,7 @@
 //! every load feeds several of them. Sums run over rows (`Y`) or lanes (`G`) in an order that depends on neither threads nor
 //! neighbours.
 
+use super::math;
 use pulp::{Simd, WithSimd};
 
 /// Rows of `Y` (of `Ȳ`) that are worked on together, with two registers of columns (two rows of `X`).
@@ -57,7 +58,18 @@ pub enum Start<'a> {
     Held,
 }
 
-/// `y[o] = start + Σ_i weight[o, i] x[i]`, negative numbers replaced by zero if `relu`; `weight`: `[y.len(), x.len()]`.
+/// What becomes of a layer's sums while they are still in registers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// They are kept as they are.
+    Keep,
+    /// `max(y, 0)`
+    Relu,
+    /// `2ʸ`: twelve at a time, so that no exponential waits for itself.
+    Exp2,
+}
+
+/// `y[o] = finish(start + Σ_i weight[o, i] x[i])`; `weight`: `[y.len(), x.len()]`.
 #[inline(always)]
 pub fn affine<S: Simd, const C: usize>(
     simd: S,
@@ -65,7 +77,7 @@ pub fn affine<S: Simd, const C: usize>(
     start: Start,
     x: &[[f32; C]],
     y: &mut [[f32; C]],
-    relu: bool,
+    finish: Finish,
 ) {
     // A function of its own: one copy of the loops, whatever calls them.
     simd.vectorize(Affine {
@@ -73,7 +85,7 @@ pub fn affine<S: Simd, const C: usize>(
         start,
         x,
         y,
-        relu,
+        finish,
     });
 }
 
@@ -82,7 +94,7 @@ struct Affine<'a, const C: usize> {
     start: Start<'a>,
     x: &'a [[f32; C]],
     y: &'a mut [[f32; C]],
-    relu: bool,
+    finish: Finish,
 }
 
 impl<const C: usize> WithSimd for Affine<'_, C> {
@@ -143,10 +155,12 @@ impl<const C: usize> Affine<'_, C> {
                 }
             }
             for o in 0..O {
-                if self.relu {
-                    for v in 0..V {
-                        sum[o][v] = simd.max_f32s(sum[o][v], zero);
-                    }
+                for v in 0..V {
+                    sum[o][v] = match self.finish {
+                        Finish::Keep => sum[o][v],
+                        Finish::Relu => simd.max_f32s(sum[o][v], zero),
+                        Finish::Exp2 => math::exp2(simd, sum[o][v]),
+                    };
                 }
                 S::as_mut_simd_f32s(&mut y[o]).0[first..first + V].copy_from_slice(&sum[o]);
             }
@@ -437,7 +451,7 @@ mod tests {
             let Both(weight, x, start) = self;
             let mut y = start.to_vec();
             let packed = Packed::new(weight, x.len());
-            affine(simd, &packed, Start::Held, x, &mut y, false);
+            affine(simd, &packed, Start::Held, x, &mut y, Finish::Keep);
             let mut sums = vec![simd.splat_f32s(0.0); start.len() * x.len()];
             outer(simd, start, x, &mut sums);
             let lanes = sums.into_iter().map(|s| simd.reduce_sum_f32s(s)).collect();

@@ -7,7 +7,7 @@
 //! `v` differs from column to column (a column is a coordinate of an agent or edge), `s` from item to item (an agent or an edge: a run
 //! of columns), so `W_1 s + b_1` is computed once per item.
 
-use super::dense::{Packed, Start, affine};
+use super::dense::{Finish, Packed, Start, affine};
 use super::math;
 use super::mlp::Mlp;
 use pulp::Simd;
@@ -119,7 +119,12 @@ impl Perceptron {
                 Some(first) => Start::Bias(first),
                 None => Start::Held,
             };
-            affine(simd, &layer.weight, start, x, y, k + 1 < last);
+            let finish = if k + 1 < last {
+                Finish::Relu
+            } else {
+                Finish::Keep
+            };
+            affine(simd, &layer.weight, start, x, y, finish);
             if k + 1 == last {
                 math::tanh_all(simd, y.as_flattened_mut());
             }

@@ -18,7 +18,8 @@
 //!
 //! **Guarded.** A limit that is exact is of no use to a run that never gets there. An agent whose residual grows to `guard` times
 //! its lowest trusts its networks less: all its coefficients, and those of its edges, move towards [`SAFE`], a method that
-//! converges by itself, and its neighbours follow. (In training there is no guard: a rule is not to lean on it.)
+//! converges by itself, and its neighbours follow. Once the residual is down again trust returns, each time to a lower ceiling: at
+//! last it stays where the run is stable. (In training there is no guard: a rule is not to lean on it.)
 
 use super::features::{
     Common, Conditioning, EDGE_FEATURES, EDGE_VARYING, EdgeRows, LANES, NODE_FEATURES, NODE_SENT,
@@ -202,6 +203,11 @@ pub const SAFE: Constants = Constants {
 };
 /// What an agent's trust is multiplied by, at least, at every evaluation that finds its residual grown.
 const DISTRUST: f64 = 0.8;
+/// What it is multiplied by at every other evaluation, up to the ceiling: one burst is no reason to stay slow.
+const RECOVERY: f64 = 1.05;
+/// What a burst leaves of the ceiling if the run had come further than ever since the last one, and if it had not: networks
+/// that keep on bursting lose their say.
+const CEILING: (f64, f64) = (0.95, 0.8);
 /// How fast the residual's envelope may fall, per evaluation: a residual that is zero by chance is no low to grow from.
 const ENVELOPE: f64 = 0.9;
 
@@ -439,6 +445,12 @@ struct Agent {
 struct Guard {
     /// From 1 (wholly) to 0 (not at all).
     trust: f64,
+    /// What the trust may return to.
+    ceiling: f64,
+    /// Whether the last evaluation found the residual grown.
+    grown: bool,
+    /// Whether there was a new lowest since it had last grown.
+    lowered: bool,
     /// The trust that was sent to the neighbours at the last evaluation.
     sent: f64,
     /// `max(σ_u, ENVELOPE · envelope⁻)`, begun at the gradient's root mean square.
@@ -450,6 +462,9 @@ struct Guard {
 impl Guard {
     const NEW: Self = Self {
         trust: 1.0,
+        ceiling: 1.0,
+        grown: false,
+        lowered: true,
         sent: 1.0,
         envelope: 0.0,
         lowest: f64::MAX,
@@ -460,12 +475,20 @@ impl Guard {
         self.envelope = u.max(ENVELOPE * self.envelope);
         let allowed = growth * self.lowest;
         if allowed > 0.0 && u > allowed {
+            if !self.grown {
+                let left = if self.lowered { CEILING.0 } else { CEILING.1 };
+                self.ceiling *= left;
+            }
+            (self.grown, self.lowered) = (true, false);
             // The faster it grows the less is left.
             self.trust *= DISTRUST.min(allowed / u);
+        } else {
+            self.grown = false;
+            self.trust = self.ceiling.min(self.trust * RECOVERY);
         }
         // An agent with nothing to do yet (zero gradient, zero residual) has no low to grow from.
-        if self.envelope > 0.0 {
-            self.lowest = self.lowest.min(self.envelope);
+        if self.envelope > 0.0 && self.envelope < self.lowest {
+            (self.lowest, self.lowered) = (self.envelope, true);
         }
     }
 }
@@ -910,4 +933,46 @@ fn min_rows(dimension: usize, evaluate: bool) -> usize {
 /// Room for coefficients, `length` numbers; none without a network.
 fn held(network: &Option<Cell>, length: usize) -> Vec<f32> {
     vec![0.0; if network.is_some() { length } else { 0 }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_returns_after_a_burst_and_ends_if_bursts_do_not() {
+        const GROWTH: f64 = 30.0;
+        let mut guard = Guard::NEW;
+        let rest = |guard: &mut Guard, u: f64| {
+            for _ in 0..60 {
+                guard.watch(u, GROWTH);
+            }
+            guard.trust
+        };
+        assert_eq!(rest(&mut guard, 1.0), 1.0);
+        guard.watch(40.0, GROWTH);
+        assert_eq!(guard.trust, 40.0_f64.recip() * 30.0);
+        guard.watch(31.0, GROWTH);
+        assert!(guard.trust < 0.61);
+        // Down again, and then further than ever: the burst is forgiven but for a little.
+        assert_eq!(rest(&mut guard, 2.0), CEILING.0);
+        assert_eq!(rest(&mut guard, 0.1), CEILING.0);
+        guard.watch(40.0, GROWTH);
+        assert_eq!(rest(&mut guard, 0.2), CEILING.0 * CEILING.0);
+        // Bursts without progress in between cost more, and nothing is left in the end.
+        for _ in 0..40 {
+            guard.watch(40.0, GROWTH);
+            rest(&mut guard, 0.2);
+        }
+        assert!(guard.trust < 1e-3, "{}", guard.trust);
+    }
+
+    #[test]
+    fn without_a_guard_trust_stays() {
+        let mut guard = Guard::NEW;
+        for u in [1.0, 1e30, f64::NAN, 1e300] {
+            guard.watch(u, 0.0);
+            assert_eq!(guard.trust, 1.0);
+        }
+    }
 }

@@ -9,7 +9,9 @@
 //! block, in cache. Tasks have fixed sizes and their weight gradients are added in order: the result does not depend on the threads.
 
 use super::{load, split_rows};
-use crate::rule::dense::{Packed, Start, Transpose, add_sums, affine, mask, outer, outer_columns};
+use crate::rule::dense::{
+    Finish, Packed, Start, Transpose, add_sums, affine, mask, outer, outer_columns,
+};
 use crate::rule::lstm::HIDDEN as H;
 use crate::rule::math;
 use crate::train::kernel::{LstmShape, Wanted};
@@ -184,7 +186,7 @@ impl Work {
     fn forward<S: Simd>(&mut self, simd: S, layers: &Layers, cell: &Units, next: &mut State) {
         let bias = Start::Bias(&layers.gates_bias);
         let gates = self.gates.as_flattened_mut();
-        affine(simd, &layers.gates, bias, &self.input, gates, false);
+        affine(simd, &layers.gates, bias, &self.input, gates, Finish::Exp2);
         simd.vectorize(Activation {
             gates: &mut self.gates,
             squashed: &mut self.squashed,
@@ -193,7 +195,7 @@ impl Work {
         });
         let bias = Start::Bias(layers.weights.linear_bias);
         let (hidden, linear) = (&next[0], &mut self.linear[..]);
-        affine(simd, &layers.linear, bias, hidden, linear, true);
+        affine(simd, &layers.linear, bias, hidden, linear, Finish::Relu);
     }
 }
 
@@ -219,8 +221,7 @@ impl WithSimd for Activation<'_> {
             let (g, c) = (registers_mut::<S>(&mut g[k]), registers_mut::<S>(&mut c[k]));
             let cell = registers::<S>(&self.cell[k]);
             for v in 0..cell.len() {
-                let (ei, ef) = (math::exp2(simd, i[v]), math::exp2(simd, f[v]));
-                let eg = math::exp2(simd, g[v]);
+                let (ei, ef, eg) = (i[v], f[v], g[v]);
                 let (qi, qf) = (simd.add_f32s(one, ei), simd.add_f32s(one, ef));
                 let qg = simd.add_f32s(one, eg);
                 let qig = simd.mul_f32s(qi, qg);
@@ -239,7 +240,7 @@ impl WithSimd for Activation<'_> {
             );
             let (h, c) = (registers_mut::<S>(&mut h[k]), registers::<S>(&c[k]));
             for v in 0..c.len() {
-                let eo = math::exp2(simd, o[v]);
+                let eo = o[v];
                 let ec = math::exp2(simd, simd.mul_f32s(two, c[v]));
                 let (qo, qc) = (simd.add_f32s(one, eo), simd.add_f32s(one, ec));
                 let both = simd.div_f32s(one, simd.mul_f32s(qo, qc));
@@ -341,7 +342,7 @@ impl WithSimd for Forward<'_, '_, '_> {
             }
             let bias = Start::Bias(layers.weights.out_bias);
             let linear = &work.linear[..];
-            affine(simd, &layers.out, bias, linear, &mut work.out, false);
+            affine(simd, &layers.out, bias, linear, &mut work.out, Finish::Keep);
             store(&work.out, out.iter_mut().map(|row| &mut row[..]));
         }
     }
@@ -556,7 +557,7 @@ impl Backward<'_, '_> {
             start,
             &back.d_out,
             d_linear,
-            false,
+            Finish::Keep,
         );
         mask(simd, d_linear, &work.linear[..]);
         let start = Start::Held;
@@ -566,7 +567,7 @@ impl Backward<'_, '_> {
             start,
             d_linear,
             &mut d_hidden[..],
-            false,
+            Finish::Keep,
         );
         outer(simd, &back.d_out, &work.linear[..], &mut back.outs);
         add_sums(simd, &back.d_out, &mut back.out_bias);
@@ -586,7 +587,14 @@ impl Backward<'_, '_> {
         outer_columns(simd, d_gates, &back.input, &mut back.gates);
         if self.wanted.input {
             let (start, d_input) = (Start::Zero, &mut back.d_input);
-            affine(simd, &back.input_transposed, start, d_gates, d_input, false);
+            affine(
+                simd,
+                &back.input_transposed,
+                start,
+                d_gates,
+                d_input,
+                Finish::Keep,
+            );
             let first = self.blocks.start * C;
             let part = range.start - first..range.end - first;
             let rows = self.input.iter_mut().map(|row| &mut row[part.clone()]);
@@ -600,7 +608,7 @@ impl Backward<'_, '_> {
                 start,
                 d_gates,
                 d_hidden,
-                false,
+                Finish::Keep,
             );
         }
     }

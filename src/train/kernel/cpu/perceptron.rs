@@ -8,7 +8,7 @@
 //! added in order: the result does not depend on the threads.
 
 use super::{load, split_rows};
-use crate::rule::dense::{Packed, Start, add_sums, affine, mask, outer};
+use crate::rule::dense::{Finish, Packed, Start, add_sums, affine, mask, outer};
 use crate::rule::perceptron::{Perceptron, Work};
 use crate::train::kernel::PerceptronShape;
 use pulp::{Simd, WithSimd};
@@ -278,7 +278,7 @@ impl WithSimd for Backward<'_, '_> {
                 }
                 let below = &mut before[k][..];
                 let transposed = &self.transposed[k];
-                affine(simd, transposed, Start::Zero, slope, below, false);
+                affine(simd, transposed, Start::Zero, slope, below, Finish::Keep);
                 if k > 0 {
                     mask(simd, below, &work[k]);
                 }
