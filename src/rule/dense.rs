@@ -59,7 +59,7 @@ pub enum Start<'a> {
 }
 
 /// What becomes of a layer's sums while they are still in registers.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Finish {
     /// They are kept as they are.
     Keep,

@@ -205,9 +205,10 @@ pub const SAFE: Constants = Constants {
 const DISTRUST: f64 = 0.8;
 /// What it is multiplied by at every other evaluation, up to the ceiling: one burst is no reason to stay slow.
 const RECOVERY: f64 = 1.05;
-/// What a burst leaves of the ceiling if the run had come further than ever since the last one, and if it had not: networks
-/// that keep on bursting lose their say.
-const CEILING: (f64, f64) = (0.95, 0.8);
+/// What a burst leaves of the ceiling if the run has come further than ever since the last one.
+const CEILING: f64 = 0.95;
+/// The same if it has not: networks that keep on bursting lose their say.
+const CEILING_WITHOUT_PROGRESS: f64 = 0.8;
 /// How fast the residual's envelope may fall, per evaluation: a residual that is zero by chance is no low to grow from.
 const ENVELOPE: f64 = 0.9;
 
@@ -476,8 +477,11 @@ impl Guard {
         let allowed = growth * self.lowest;
         if allowed > 0.0 && u > allowed {
             if !self.grown {
-                let left = if self.lowered { CEILING.0 } else { CEILING.1 };
-                self.ceiling *= left;
+                self.ceiling *= if self.lowered {
+                    CEILING
+                } else {
+                    CEILING_WITHOUT_PROGRESS
+                };
             }
             (self.grown, self.lowered) = (true, false);
             // The faster it grows the less is left.
@@ -955,10 +959,10 @@ mod tests {
         guard.watch(31.0, GROWTH);
         assert!(guard.trust < 0.61);
         // Down again, and then further than ever: the burst is forgiven but for a little.
-        assert_eq!(rest(&mut guard, 2.0), CEILING.0);
-        assert_eq!(rest(&mut guard, 0.1), CEILING.0);
+        assert_eq!(rest(&mut guard, 2.0), CEILING);
+        assert_eq!(rest(&mut guard, 0.1), CEILING);
         guard.watch(40.0, GROWTH);
-        assert_eq!(rest(&mut guard, 0.2), CEILING.0 * CEILING.0);
+        assert_eq!(rest(&mut guard, 0.2), CEILING * CEILING);
         // Bursts without progress in between cost more, and nothing is left in the end.
         for _ in 0..40 {
             guard.watch(40.0, GROWTH);

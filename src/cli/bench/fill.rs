@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <!-- bench rules: lasso/lasso-100@1e-6 universal -->      RULE[/CELL][@TARGET] …   a row per rule, cell and target
-//! <!-- bench seconds: lasso-3000-seconds -->                    CELL[@TARGET] …          a row per contestant, fastest first
+//! <!-- bench seconds: lasso-3000-seconds -->                 CELL[@TARGET] …          a row per contestant, fastest first
 //! <!-- bench overall: universal/data@1e-6 -->                RULE[/TAG][@TARGET] …   a row per rule, tag of cells and target
 //! ```
 //!

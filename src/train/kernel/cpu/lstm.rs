@@ -199,7 +199,7 @@ impl Work {
     }
 }
 
-/// From the exponents of [`EXPONENTS`] to the gates, tanh(c⁺) and the next state.
+/// From the powers `2ᵗ` of [`EXPONENTS`] to the gates, tanh(c⁺) and the next state.
 struct Activation<'a> {
     gates: &'a mut [Units; 4],
     squashed: &'a mut Units,
