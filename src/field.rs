@@ -105,10 +105,7 @@ impl Field {
     /// Largest absolute value of `Σ_i row_i` over coordinates; NaN if any value is NaN.
     pub fn sum_drift(&self) -> f64 {
         let n = self.rows().max(1) as f64;
-        self.mean()
-            .iter()
-            .map(|m| (m * n).abs())
-            .fold(0.0, |a: f64, b| if b.is_nan() || b > a { b } else { a })
+        self.mean().iter().map(|m| (m * n).abs()).fold(0.0, larger)
     }
 
     /// Consensus error `‖X − 1x̄‖_F / √rows`.
@@ -119,11 +116,11 @@ impl Field {
             .sum();
         (total / self.rows().max(1) as f64).sqrt()
     }
+}
 
-    /// Whether every value is finite.
-    pub fn is_finite(&self) -> bool {
-        self.values.iter().all(|v| v.is_finite())
-    }
+/// The larger of both; NaN, once met, stays (`f64::max` forgets it).
+pub(crate) fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a >= b { a } else { b }
 }
 
 /// `Σ_k a_k b_k`, accumulated in four fixed lanes: the same sum on every thread count.

@@ -309,6 +309,39 @@ fn optimum_is_certified() {
 }
 
 #[test]
+fn records_say_what_was_run() {
+    let desk = Desk::new();
+    let problem = "Lasso(dimension: 10, rows: 6, l1: 0.1, noise: 0.5, sparsity: 0.3)";
+    let object = &desk.json(&run("ProxEd", problem, "Ring(4)"))[0];
+    assert_eq!(object["problem"], problem);
+}
+
+/// A gap below a certificate that certifies nothing is no convergence.
+#[test]
+fn a_coarse_certificate_is_no_convergence() {
+    let desk = Desk::new();
+    let problem = "Lasso(dimension: 10, rows: 5, l1: 0.0, l2: 1e-300)";
+    let mut few = run("ProxEd", problem, "Ring(5)");
+    few.retain(|a| !["--steps", "50"].contains(a));
+    few.extend(["--steps", "20"]);
+    let object = &desk.json(&few)[0];
+    assert!(number(object, "gap_certificate") > 1.0, "{object}");
+    assert_eq!(object["status"], "HorizonReached", "{object}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    let desk = Desk::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let mut command = desk.typed(&["graph", "Ring(5)", "--json"]);
+    let output = command.stdout(full.unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("cannot write to standard output"), "{log}");
+}
+
+#[test]
 fn tune_finds_a_step() {
     let desk = Desk::new();
     let arguments = [
@@ -727,8 +760,13 @@ fn bad_graphs_are_refused() {
         ("@none.ron", &["none.ron", "No such file"]),
         ("Ring(0)", &["Ring(0) has no agents"]),
         ("Grid(rows: 0, columns: 4)", &["rows is 0"]),
-        ("Complete(18446744073709551615)", &["edges", "at most"]),
+        ("Complete(18446744073709551615)", &["agents", "at most"]),
+        ("Complete(100000)", &["edges", "at most"]),
         ("Path(18446744073709551615)", &["at most"]),
+        (
+            "ErdosRenyi(agents: 1000000000000, probability: 1e-20)",
+            &["the number of agents is 1000000000000", "at most 1000000"],
+        ),
         ("Torus(rows: 4294967296, columns: 4294967296)", &["at most"]),
         (
             "ErdosRenyi(agents: 25, probability: NaN)",
@@ -794,6 +832,10 @@ fn bad_problems_are_refused() {
     // Logistic regression on separable data without a regularizer has no minimiser.
     let separable = "Logistic(dimension: 10, rows: 6, l1: 0)";
     desk.refuses(&["optimum", "--problem", separable], &["no minimiser"]);
+    // Features are finite, their squares are not.
+    let large = "Lasso(dimension: 5, rows: 5, heterogeneity: 1000)";
+    let large = ["optimum", "--agents", "4", "--problem", large];
+    desk.refuses(&large, &["no optimum", "f64"]);
     let agents = ["optimum", "--problem", LASSO, "--agents", "4294967295"];
     desk.refuses(&agents, &["4294967295", "1..=1000000"]);
     // Few agents, many edges.
@@ -805,6 +847,12 @@ fn bad_problems_are_refused() {
         ),
         &["79800 edges", "at most 268435456"],
     );
+    shared().write(&desk.path("rule.ron")).unwrap();
+    let eval = "eval --rules rule.ron --baselines none --tuning-problems 0 --trials 1";
+    let mut eval: Vec<&str> = eval.split(' ').collect();
+    eval.extend(["--problem", "Lasso(dimension: 400, rows: 1)"]);
+    eval.extend(["--graph", "Complete(1200)"]);
+    desk.refuses(&eval, &["719400 edges", "at most 268435456"]);
 }
 
 #[test]

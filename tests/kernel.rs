@@ -60,7 +60,7 @@ fn plain_perceptron(
     let mut take = |rows: usize, columns: usize| {
         at += rows * columns;
         p.clone()
-            .slice([at - rows * columns..at])
+            .narrow(0, at - rows * columns, rows * columns)
             .reshape([rows, columns])
     };
     let mut h = v;

@@ -46,7 +46,7 @@ for variant in "$@"; do
     rules='' runs=''
     for seed in $SEEDS; do
         run=$out/$variant-$seed
-        "$starling" train "$out/$variant.ron" --seed "$seed" --threads 1 --out "$run" >"$run.log" 2>&1 &
+        "$starling" train "$out/$variant.ron" --seed "$seed" --threads 1 --restart --out "$run" >"$run.log" 2>&1 &
         runs="$runs $!"
         rules="$rules${rules:+,}$run/best.ron"
     done

@@ -12,7 +12,7 @@ use std::path::PathBuf;
   starling data my.csv --json
   starling data --verify datasets")]
 pub struct Args {
-    /// LIBSVM or CSV file, possibly gzipped
+    /// LIBSVM or CSV file (the last column is the target), possibly gzipped
     #[arg(required_unless_present = "verify")]
     file: Option<PathBuf>,
     /// Check every set in this folder against its manifest.ron

@@ -73,7 +73,13 @@ pub fn export(args: ExportArgs, context: Context) -> anyhow::Result<()> {
     let mut rule = FrozenRule::read(&best)?;
     match (&mut rule.structure, args.refresh) {
         (_, None) => {}
-        (Structure::Shared(shared), Some(refresh)) => shared.refresh = refresh,
+        (Structure::Shared(shared), Some(refresh)) => {
+            // Validated at another period.
+            if shared.refresh != refresh {
+                rule.provenance.validation = None;
+            }
+            shared.refresh = refresh;
+        }
         (Structure::Milodo(_), Some(_)) => {
             anyhow::bail!(
                 "{}: --refresh is for `shared` rules, this is a `milodo` rule",

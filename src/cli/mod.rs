@@ -61,7 +61,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The whole road in one command: train a small rule, freeze, audit, run 100,000 steps, compare (about 5 minutes)
+    /// The whole road in one command: train a small rule, freeze, audit, run 100,000 steps, compare (a minute or two)
     #[cfg(feature = "train")]
     Demo(demo::Args),
     /// Meta-train a rule from a recipe
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
         output::note(format!("error: cannot start {threads} threads: {error}"));
         return ExitCode::from(BAD_INPUT);
     }
-    stop::install();
+    stop::install(matches!(cli.verb, Verb::Audit(_) | Verb::Optimum(_)));
     let context = Context { json: cli.json };
     // On a worker of the pool: what runs in parallel below need not be handed to another thread first.
     let result = rayon::scope(|_| match cli.verb {
@@ -140,6 +140,7 @@ pub fn main() -> ExitCode {
     });
     let code = match &result {
         _ if stop::requested() => ExitCode::from(INTERRUPTED),
+        _ if output::lost() => ExitCode::from(BAD_INPUT),
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(BAD_INPUT),
     };

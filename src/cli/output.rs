@@ -3,6 +3,7 @@
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
@@ -17,9 +18,21 @@ pub fn bar(length: u64, template: &str) -> ProgressBar {
     bars().add(ProgressBar::new(length).with_style(style))
 }
 
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether a result could not be written.
+pub fn lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// A line on standard output; a closed pipe is not an error.
 pub fn line(text: impl AsRef<str>) {
-    let _ = writeln!(io::stdout().lock(), "{}", text.as_ref());
+    if let Err(error) = writeln!(io::stdout().lock(), "{}", text.as_ref())
+        && error.kind() != io::ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        note(format!("error: cannot write to standard output: {error}"));
+    }
 }
 
 /// A result as one JSON object on one line.

@@ -168,7 +168,9 @@ impl Record {
             .iter()
             .filter_map(|(t, r)| r.map(|r| (r, t)))
             .collect();
-        reached.sort();
+        // Targets are keys of JSON: the looser first, where the rounds are the same.
+        let gap = |target: &str| target.parse().unwrap_or(0.0);
+        reached.sort_by(|(r, t), (s, u)| r.cmp(s).then_with(|| f64::total_cmp(&gap(u), &gap(t))));
         let text: Vec<String> = reached.iter().map(|(r, t)| format!("{t}: {r}")).collect();
         if !text.is_empty() {
             output::line(format!("  rounds to {}", text.join(", ")));

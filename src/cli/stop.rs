@@ -9,10 +9,10 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// Installs the handler.
-pub fn install() {
-    let handler = || {
-        if REQUESTED.swap(true, Ordering::Relaxed) {
+/// Installs the handler. `at_once`: the verb has nothing to save, and the first Ctrl-C ends it.
+pub fn install(at_once: bool) {
+    let handler = move || {
+        if at_once || REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(super::INTERRUPTED));
         }
         super::output::note("\nstopping: saving what there is (Ctrl-C again ends at once)");

@@ -3,7 +3,7 @@
 use super::{Context, output, stop};
 use starling::files::{read_text, write_atomic};
 use starling::rule::parse_ron;
-use starling::train::checkpoint::read_recipe;
+use starling::train::checkpoint::{Folder, read_recipe};
 use starling::train::trainer::{Outcome, Settings};
 use starling::train::{DeviceChoice, Progress, Recipe, TrainDevice, train};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,9 @@ pub struct Args {
     /// Continue from the checkpoint in --out
     #[arg(long)]
     resume: bool,
+    /// Begin anew where --out holds a training already, which is lost
+    #[arg(long, conflicts_with = "resume")]
+    restart: bool,
     /// Seed, instead of the recipe's
     #[arg(long)]
     seed: Option<u64>,
@@ -158,6 +161,11 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         (None, Some(name)) => Path::new("checkpoints").join(name),
         (None, None) => anyhow::bail!("--resume needs --out FOLDER or a recipe"),
     };
+    anyhow::ensure!(
+        args.resume || args.restart || !Folder::new(&out).exists(),
+        "{} holds a training already; expected --resume to continue it, --restart to begin anew, or another --out",
+        out.display()
+    );
     let mut recipe = match &args.recipe {
         Some(path) => recipe(path)?,
         None => read_recipe(&out)?,

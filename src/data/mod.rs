@@ -1,7 +1,7 @@
 //! Real data: read, standardise, split over the agents.
 //!
-//! `N` rows `a_i` with targets `b_i` become the pooled problem `(1/N) Σ_i loss(a_i·x, b_i) + r(x)`;
-//! [`partition`] says which rows each agent holds. The sets in `datasets/` are listed in a [`Manifest`].
+//! Rows `a_r` with targets `b_r`, split over `n` agents, become `(1/n) Σ_i (1/m_i) Σ_r loss(a_r·x, b_r) + r(x)`, where agent `i` holds
+//! `m_i` rows: every row weighs the same where `n` divides their number. [`partition`] says which rows each agent holds. The sets in `datasets/` are listed in a [`Manifest`].
 
 mod csv;
 mod libsvm;

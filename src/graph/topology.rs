@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, GraphError, Layout, MAX_EDGES};
+use super::{Graph, GraphError, Layout, MAX_AGENTS, MAX_EDGES};
 use crate::random::{self, Stream};
 
 /// Draws of a random graph before giving up on a connected one.
@@ -211,9 +211,18 @@ impl GraphSpec {
                 let graph = self.to_string();
                 return Err(GraphError::NoAgents { graph });
             }
-            Some(agents) => agents as f64,
-            None => 1.0,
+            Some(agents) => agents,
+            None => 1,
         };
+        // Before the draw, which walks over them.
+        let bound = format!("at most {MAX_AGENTS}");
+        require(
+            agents <= MAX_AGENTS,
+            "the number of agents",
+            &agents,
+            &bound,
+        )?;
+        let agents = agents as f64;
         let edges = match *self {
             GraphSpec::Complete(_) => agents * agents / 2.0,
             GraphSpec::ErdosRenyi { probability, .. } => probability * agents * agents / 2.0,

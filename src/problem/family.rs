@@ -186,6 +186,12 @@ impl std::fmt::Display for Synthetic {
             self.l1
         )?;
         self.write_rest_of_regularizer(f)?;
+        if self.noise != default_noise() {
+            write!(f, ", noise: {}", self.noise)?;
+        }
+        if self.sparsity != default_sparsity() {
+            write!(f, ", sparsity: {}", self.sparsity)?;
+        }
         if self.heterogeneity != 0.0 {
             write!(f, ", heterogeneity: {}", self.heterogeneity)?;
         }

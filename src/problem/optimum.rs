@@ -11,7 +11,7 @@
 use super::loss::{RowLoss, with_loss};
 use super::rows::add_gradient;
 use super::{Loss, Problem, ProblemError, Shard};
-use crate::field::dot;
+use crate::field::{dot, larger};
 use nalgebra::{Cholesky, DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -130,7 +130,7 @@ impl<'a> Pooled<'a> {
         x.iter()
             .zip(gradient)
             .map(|(&x, &g)| r.stationarity(x, g))
-            .fold(0.0, f64::max)
+            .fold(0.0, larger)
     }
 
     /// `P(x) − D(ν)`, infinite where no feasible `ν` was found.
@@ -165,7 +165,9 @@ impl<'a> Pooled<'a> {
             .zip(gradient)
             .map(|(&x, &g)| r.value(&[x]) + r.conjugate((-scale * g).clamp(-below, above)))
             .sum();
-        (losses + regularizers).max(0.0)
+        let gap = losses + regularizers;
+        // Rounding may leave a hair less than nothing; `max` would lose a NaN.
+        if gap < 0.0 { 0.0 } else { gap }
     }
 
     /// The coordinates that are free at `x` (not zero where l1 acts, not at a bound) and the Hessian of the losses on them.
@@ -285,7 +287,7 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
         if !residual.is_finite() || candidate.iter().any(|v| v.abs() > 1e100) {
             return Err(ProblemError::Optimum {
                 problem: problem.name().into(),
-                reason: "the iterates left every bound; is F bounded below?".into(),
+                reason: "the iterates left every bound; is F bounded below, are the data small enough for f64?".into(),
             });
         }
         let before = best.as_ref().map_or(f64::INFINITY, |(b, _)| *b);
@@ -316,6 +318,12 @@ pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
     } else {
         (gradient_certificate(&pooled, &x, &g), "gradient norm")
     };
+    if !objective.is_finite() || certificate.is_nan() {
+        return Err(ProblemError::Optimum {
+            problem: problem.name().into(),
+            reason: format!("F is {objective} there; are the features too large for f64?"),
+        });
+    }
     if certificate.is_infinite() && problem.loss() == Loss::Logistic && d <= MAX_ACTIVE {
         return Err(ProblemError::Optimum {
             problem: problem.name().into(),

@@ -97,10 +97,14 @@ impl Regularizer {
         }
     }
 
-    /// Distance of `−slope` to `∂r(x)` for one coordinate: zero exactly where `slope + ∂r(x) ∋ 0`.
+    /// Distance of `−slope` to `∂r(x)` for one coordinate: zero exactly where `slope + ∂r(x) ∋ 0`. NaN where either is.
     pub fn stationarity(&self, x: f64, slope: f64) -> f64 {
         // The subdifferential is the interval [low, high], unbounded where x sits on a bound.
         let smooth = slope + self.l2 * x;
+        // The comparisons below would lose it.
+        if smooth.is_nan() || x.is_nan() {
+            return f64::NAN;
+        }
         let (mut low, mut high) = if x > 0.0 {
             (smooth + self.l1, smooth + self.l1)
         } else if x < 0.0 {

@@ -101,7 +101,7 @@ impl Plot {
         {
             let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
             // plotters sets `font-size = size / 1.24` and puts the baseline 0.76 em below the top.
-            Canvas::new(area, 1.24, 0.76).draw(self)?;
+            Canvas::new(area, 1.24, 0.76, true).draw(self)?;
         }
         Ok(svg.replacen(
             &format!("width=\"{width}\" height=\"{height}\""),
@@ -123,7 +123,7 @@ impl Plot {
         {
             let backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
             // A size counts from ascender to descender, 1.121 em in this font; the baseline lies in its middle.
-            Canvas::new(backend.into_drawing_area(), 1.121, 1.121 / 2.0).draw(self)?;
+            Canvas::new(backend.into_drawing_area(), 1.121, 1.121 / 2.0, false).draw(self)?;
         }
         let (pixels, size) = average(&pixels, (width, height));
         encode_png(&pixels, size).map_err(|source| ReportError::Png {
@@ -363,16 +363,24 @@ struct Canvas<DB: DrawingBackend> {
     size_per_em: f64,
     /// From the top of a text to its baseline, in em.
     baseline: f64,
+    /// Whether the backend rounds the joints of a line; a mitre at a sharp turn reaches far beyond the numbers.
+    rounds_joints: bool,
 }
 
 type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
 impl<DB: DrawingBackend> Canvas<DB> {
-    fn new(area: DrawingArea<DB, Shift>, size_per_em: f64, baseline: f64) -> Self {
+    fn new(
+        area: DrawingArea<DB, Shift>,
+        size_per_em: f64,
+        baseline: f64,
+        rounds_joints: bool,
+    ) -> Self {
         Self {
             area,
             size_per_em,
             baseline,
+            rounds_joints,
         }
     }
 
@@ -533,7 +541,18 @@ impl<DB: DrawingBackend> Canvas<DB> {
             return Ok(());
         }
         let style = color.stroke_width(pixel(width) as u32);
-        self.area.draw(&PathElement::new(path, style))
+        if self.rounds_joints {
+            return self.area.draw(&PathElement::new(path, style));
+        }
+        for ends in path.windows(2) {
+            self.area.draw(&PathElement::new(ends, style))?;
+        }
+        for joint in &path[1..path.len() - 1] {
+            let radius = pixel(width / 2.0);
+            self.area
+                .draw(&Circle::new(*joint, radius, color.filled()))?;
+        }
+        Ok(())
     }
 
     /// Text of `em` units whose baseline starts, ends or has its middle at `(x, y)`.

@@ -479,6 +479,62 @@ impl AlgorithmSpec {
         }
     }
 
+    /// The step, where the method has one.
+    pub(crate) fn step_mut(&mut self) -> Option<&mut Option<f64>> {
+        match self {
+            Self::ProxDgd { step, .. }
+            | Self::PgExtra { step, .. }
+            | Self::Nids { step, .. }
+            | Self::DiagonalNids { step, .. }
+            | Self::ProxEd { step, .. }
+            | Self::ProxEdFast { step, .. }
+            | Self::ProxEdMomentum { step, .. }
+            | Self::ProxAtc { step, .. }
+            | Self::SemiAtc { step, .. }
+            | Self::Diging { step, .. }
+            | Self::Dlm { step, .. }
+            | Self::Dapg { step, .. }
+            | Self::Odapg { step, .. }
+            | Self::Opapc { step, .. } => Some(step),
+            Self::Constants { .. } | Self::Rule(_) => None,
+        }
+    }
+
+    /// The parameter beside the step, where the method has one.
+    pub(crate) fn second_mut(&mut self) -> Option<&mut Option<f64>> {
+        match self {
+            Self::DiagonalNids { blend: second, .. }
+            | Self::ProxEdMomentum { beta: second, .. }
+            | Self::Dlm {
+                penalty: second, ..
+            }
+            | Self::Dapg { a: second, .. }
+            | Self::Odapg { tau: second, .. }
+            | Self::Opapc { mu: second, .. } => Some(second),
+            _ => None,
+        }
+    }
+
+    /// The mixing matrix, where the method has the option.
+    pub(crate) fn mixing_mut(&mut self) -> Option<&mut MixingKind> {
+        match self {
+            Self::ProxDgd { mixing, .. }
+            | Self::PgExtra { mixing, .. }
+            | Self::Nids { mixing, .. }
+            | Self::DiagonalNids { mixing, .. }
+            | Self::ProxEd { mixing, .. }
+            | Self::ProxEdFast { mixing, .. }
+            | Self::ProxEdMomentum { mixing, .. }
+            | Self::ProxAtc { mixing, .. }
+            | Self::SemiAtc { mixing, .. }
+            | Self::Diging { mixing, .. }
+            | Self::Dapg { mixing, .. }
+            | Self::Odapg { mixing, .. }
+            | Self::Opapc { mixing, .. } => Some(mixing),
+            Self::Dlm { .. } | Self::Constants { .. } | Self::Rule(_) => None,
+        }
+    }
+
     /// The rounds of one gossip, where the method has the option.
     pub(crate) fn mixings_mut(&mut self) -> Option<&mut Option<usize>> {
         match self {
@@ -514,25 +570,7 @@ impl AlgorithmSpec {
         network: &mut Network,
     ) -> Result<Box<dyn Process>, AlgorithmError> {
         let graph = network.graph();
-        if problem.agents() != graph.agents() {
-            return Err(AlgorithmError::Agents {
-                problem: problem.agents(),
-                graph: graph.agents(),
-            });
-        }
-        // Iterates are `[agents, d]`, edge flows `[edges, d]`: refused here rather than by the allocator.
-        let rows = graph.agents() + graph.edges().len();
-        if rows as f64 * problem.dimension() as f64 > MOST_NUMBERS {
-            return Err(AlgorithmError::Misfit {
-                rule: self.name(),
-                reason: format!(
-                    "{} agents and {} edges in dimension {} are too many; expected (agents + edges) × dimension at most {MOST_NUMBERS}",
-                    graph.agents(),
-                    graph.edges().len(),
-                    problem.dimension()
-                ),
-            });
-        }
+        fits(&self.name(), problem, graph)?;
         let positive = |option: &'static str, value: f64| -> Result<f64, AlgorithmError> {
             if value.is_finite() && value > 0.0 {
                 Ok(value)
@@ -815,10 +853,34 @@ impl AlgorithmSpec {
     }
 }
 
+/// Whether problem and graph go together and fit the memory; `name` is for messages.
+fn fits(name: &str, problem: &Problem, graph: &Graph) -> Result<(), AlgorithmError> {
+    if problem.agents() != graph.agents() {
+        return Err(AlgorithmError::Agents {
+            problem: problem.agents(),
+            graph: graph.agents(),
+        });
+    }
+    // Iterates are `[agents, d]`, edge flows `[edges, d]`: refused here rather than by the allocator.
+    let rows = graph.agents() + graph.edges().len();
+    if rows as f64 * problem.dimension() as f64 > MOST_NUMBERS {
+        return Err(AlgorithmError::Misfit {
+            rule: name.into(),
+            reason: format!(
+                "{} agents and {} edges in dimension {} are too many; expected (agents + edges) × dimension at most {MOST_NUMBERS}",
+                graph.agents(),
+                graph.edges().len(),
+                problem.dimension()
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// Starts a rule that is already in memory; `name` is for messages.
 ///
 /// # Errors
-/// A `milodo` rule on another graph than its own.
+/// Another number of agents than the graph's, more numbers than fit, a `milodo` rule on another graph than its own.
 pub fn start_frozen(
     name: &str,
     structure: Structure,
@@ -826,6 +888,7 @@ pub fn start_frozen(
     network: &mut Network,
 ) -> Result<Box<dyn Process>, AlgorithmError> {
     let graph = network.graph();
+    fits(name, problem, graph)?;
     match structure {
         Structure::Shared(shared) => Ok(start(SharedRule::new(shared, graph)?, problem, network)),
         Structure::Milodo(milodo) => {

@@ -8,7 +8,7 @@
 
 use super::{Options, Status, simulate};
 use crate::algorithm::Process;
-use crate::field::Field;
+use crate::field::{Field, larger};
 use crate::graph::{Graph, GraphSpec};
 use crate::network::Network;
 use crate::problem::{Loss, Problem, ProblemError, Regularizer, Role, Shard, Synthetic, optimum};
@@ -241,7 +241,7 @@ pub fn audit(
         },
     );
     let how = format!(
-        "LASSO(d = 30) on {}, {} steps: {}",
+        "LASSO(d = 30) on the graph {}, {} steps: {}",
         graph.name(),
         trace.last().iteration,
         trace.status
@@ -274,7 +274,7 @@ pub fn audit(
             let graph = match &tied {
                 Some(graph) => graph.clone(),
                 None => held_out_graph(trial, rng.random_range(5..20))
-                    .build(effort.seed + trial as u64)?,
+                    .build(effort.seed.wrapping_add(trial as u64))?,
             };
             let number = 910_000 + trial as u64;
             let problem =
@@ -382,9 +382,7 @@ fn rescaled(problem: &Problem, c: f64, s: f64) -> Result<Problem, ProblemError> 
 
 /// Largest difference over the largest absolute value of `b`.
 fn relative(a: &[f64], b: &[f64]) -> f64 {
-    let largest = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold(0.0, |m: f64, v| if v.is_nan() { v } else { m.max(v) })
-    };
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, larger);
     let scale = largest(&mut b.iter().map(|v| v.abs()));
     largest(&mut a.iter().zip(b).map(|(a, b)| (a - b).abs())) / scale.max(f64::MIN_POSITIVE)
 }

@@ -5,6 +5,7 @@
 //! per decade. The clock runs only during steps.
 
 use crate::algorithm::Process;
+use crate::field::larger;
 use crate::network::Network;
 use crate::problem::{Optimum, Problem};
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,7 @@ pub struct Trace {
     pub status: Status,
     /// All measurements, the start first, the end last.
     pub samples: Vec<Sample>,
-    /// For every target: rounds at the first measurement at or below it.
+    /// For every target: rounds at the first measurement after a step that is at or below it, within the limit on rounds.
     pub rounds_to: Vec<(f64, Option<u64>)>,
     /// Certificate of the gap: `(F(x*) − F*)/|F*|` is at most this.
     pub gap_certificate: f64,
@@ -121,6 +122,9 @@ impl Trace {
             .and_then(|(_, r)| *r)
     }
 }
+
+/// A gap below its certificate is as good as zero, unless the certificate is coarser than this.
+const COARSE: f64 = 1e-3;
 
 /// `F*` is the unit of gaps unless it is zero to rounding of `F(0)`.
 fn unit(optimum: f64, start: f64) -> f64 {
@@ -164,10 +168,7 @@ pub fn simulate(
             worst_gap: sparse.then(|| {
                 (0..x.rows())
                     .map(|i| gap(problem.objective(x.row(i))))
-                    .fold(
-                        f64::NEG_INFINITY,
-                        |a, b| if b.is_nan() { b } else { a.max(b) },
-                    )
+                    .fold(f64::NEG_INFINITY, larger)
             }),
             consensus_error: sparse.then(|| x.consensus_error()),
             dual_drift: process.dual().filter(|_| sparse).map(|y| y.sum_drift()),
@@ -197,8 +198,10 @@ pub fn simulate(
         }
         let sample = measure(process, network, k, clock, sparse);
         samples.push(sample);
+        // The last iteration of a method with several rounds may end beyond the limit.
+        let within = options.rounds.is_none_or(|r| sample.rounds <= r);
         for (target, rounds) in &mut rounds_to {
-            if rounds.is_none() && sample.gap <= *target {
+            if rounds.is_none() && sample.gap <= *target && within {
                 *rounds = Some(sample.rounds);
             }
         }
@@ -219,8 +222,11 @@ pub fn simulate(
     {
         *last = measure(process, network, k, clock, true);
     }
-    let status =
-        status.unwrap_or_else(|| final_status(&samples, options.tolerance.max(gap_certificate)));
+    let tolerance = match gap_certificate <= COARSE {
+        true => options.tolerance.max(gap_certificate),
+        false => options.tolerance,
+    };
+    let status = status.unwrap_or_else(|| final_status(&samples, tolerance));
     Trace {
         status,
         samples,

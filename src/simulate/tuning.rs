@@ -3,8 +3,8 @@
 //! A candidate is a method with a step in units of `1/L` of the problem at hand, so one tuned value serves a family whose `L`
 //! varies. A candidate that misses the target gap on fewer problems wins, then the one with the smaller median number of rounds
 //! to it, then the one with the smaller median final gap. First a coarse grid (with every mixing matrix and every number of
-//! mixings that the method may use), then a finer one around the best. A best value on the grid's edge is flagged. `Constants`,
-//! seven of them, are searched from several starts instead.
+//! mixings that the method may use), then a finer one around the best. Options that are given stay. A best value on the grid's
+//! edge is flagged. `Constants`, seven of them, are searched from several starts instead: from those given too.
 
 use super::{Options, simulate};
 use crate::graph::{Graph, Mixing, MixingKind};
@@ -24,7 +24,7 @@ struct Candidate {
     method: AlgorithmSpec,
     /// Step in units of `1/L`.
     factor: f64,
-    /// The second parameter where there is one: `a`, `τ`, `penalty`, `β`, `ω`, or `μ` in units of `L`.
+    /// The second parameter where there is one (see [`AlgorithmSpec::second_mut`]), `μ` in units of `L`.
     second: f64,
     kind: MixingKind,
 }
@@ -89,70 +89,41 @@ const PENALTIES: [f64; 5] = [0.25, 0.5, 1.0, 1.5, 2.0];
 const BETAS: [f64; 6] = [0.2, 0.35, 0.5, 0.65, 0.8, 0.9];
 const BLENDS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 0.95];
 const CONVEXITIES: [f64; 7] = [1e-4, 4e-4, 1e-3, 4e-3, 1e-2, 4e-2, 0.1];
+/// Of a parameter that the method does not have, or whose value is given.
+const HELD: [f64; 1] = [1.0];
 
 impl Candidate {
-    /// The method with absolute parameters for `problem`.
+    /// The method with absolute parameters for `problem`; options that are given stay.
     fn at(&self, problem: &Problem) -> AlgorithmSpec {
-        let step = Some(self.factor / problem.smoothness_max());
-        let (second, mixing) = (Some(self.second), self.kind);
-        match self.method {
-            AlgorithmSpec::ProxDgd { .. } => AlgorithmSpec::ProxDgd { step, mixing },
-            AlgorithmSpec::PgExtra { .. } => AlgorithmSpec::PgExtra { step, mixing },
-            AlgorithmSpec::Nids { .. } => AlgorithmSpec::Nids {
-                step: Some(self.factor),
-                mixing,
-            },
-            AlgorithmSpec::DiagonalNids { .. } => AlgorithmSpec::DiagonalNids {
-                step: Some(self.factor),
-                blend: second,
-                mixing,
-            },
-            AlgorithmSpec::ProxEd { .. } => AlgorithmSpec::ProxEd { step, mixing },
-            AlgorithmSpec::ProxEdFast { mixings, .. } => AlgorithmSpec::ProxEdFast {
-                step,
-                mixings,
-                mixing,
-            },
-            AlgorithmSpec::ProxEdMomentum {
-                restart, mixings, ..
-            } => AlgorithmSpec::ProxEdMomentum {
-                step,
-                beta: second,
-                restart,
-                mixings,
-                mixing,
-            },
-            AlgorithmSpec::ProxAtc { .. } => AlgorithmSpec::ProxAtc { step, mixing },
-            AlgorithmSpec::SemiAtc { .. } => AlgorithmSpec::SemiAtc { step, mixing },
-            AlgorithmSpec::Diging { .. } => AlgorithmSpec::Diging { step, mixing },
-            AlgorithmSpec::Dlm { .. } => AlgorithmSpec::Dlm {
-                step,
-                penalty: second,
-            },
-            AlgorithmSpec::Dapg { mixings, .. } => AlgorithmSpec::Dapg {
-                step,
-                a: second,
-                mixings,
-                mixing,
-            },
-            AlgorithmSpec::Odapg { mixings, .. } => AlgorithmSpec::Odapg {
-                step,
-                tau: second,
-                mixings,
-                mixing,
-            },
+        let l = problem.smoothness_max();
+        let (step, second) = match self.method {
+            AlgorithmSpec::Nids { .. } | AlgorithmSpec::DiagonalNids { .. } => {
+                (self.factor, self.second)
+            }
             // In theory η = 1/(4τL), and τ grows as √(μ/L).
-            AlgorithmSpec::Opapc { mixings, .. } => AlgorithmSpec::Opapc {
-                step: step.map(|s| 0.5 * s / self.second.sqrt()),
-                mu: Some(self.second * problem.smoothness_max()),
-                mixings,
-                mixing,
-            },
-            AlgorithmSpec::Constants { .. } | AlgorithmSpec::Rule(_) => self.method.clone(),
+            AlgorithmSpec::Opapc { .. } => {
+                (0.5 * self.factor / l / self.second.sqrt(), self.second * l)
+            }
+            _ => (self.factor / l, self.second),
+        };
+        let mut method = self.method.clone();
+        if let Some(option) = method.step_mut() {
+            option.get_or_insert(step);
         }
+        if let Some(option) = method.second_mut() {
+            option.get_or_insert(second);
+        }
+        if let Some(mixing) = method.mixing_mut() {
+            *mixing = self.kind;
+        }
+        method
     }
 
+    /// Name and values of the second parameter.
     fn second_grid(&self) -> (&'static str, &'static [f64]) {
+        if matches!(self.method.clone().second_mut(), None | Some(Some(_))) {
+            return ("", &HELD);
+        }
         match self.method {
             AlgorithmSpec::Dapg { .. } => ("a", &MOMENTA),
             AlgorithmSpec::Odapg { .. } => ("tau", &COUPLINGS),
@@ -160,7 +131,14 @@ impl Candidate {
             AlgorithmSpec::DiagonalNids { .. } => ("blend", &BLENDS),
             AlgorithmSpec::ProxEdMomentum { .. } => ("beta", &BETAS),
             AlgorithmSpec::Opapc { .. } => ("mu", &CONVEXITIES),
-            _ => ("", &[1.0]),
+            _ => ("", &HELD),
+        }
+    }
+
+    fn step_grid(&self) -> &'static [f64] {
+        match self.method.clone().step_mut() {
+            Some(Some(_)) => &HELD,
+            _ => &STEPS,
         }
     }
 }
@@ -265,6 +243,11 @@ fn with_all<T: Copy>(
 
 /// The mixing matrices that a method may use, those that are the same on this graph counted once.
 fn kinds(method: &AlgorithmSpec, graph: &Graph) -> Vec<MixingKind> {
+    if let Some(given) = method.clone().mixing_mut()
+        && *given != MixingKind::default()
+    {
+        return vec![*given];
+    }
     let all: &[MixingKind] = match method {
         AlgorithmSpec::Dlm { .. } => return vec![MixingKind::LazyMetropolis],
         // Chebyshev gossip scales the spectrum itself.
@@ -319,7 +302,7 @@ pub fn tune(
         second: 1.0,
         kind: MixingKind::LazyMetropolis,
     };
-    let (second_name, second_grid) = first.second_grid();
+    let (step_grid, (second_name, second_grid)) = (first.step_grid(), first.second_grid());
     first.second = second_grid[second_grid.len() / 2];
     let mut best: Option<(Score, Candidate)> = None;
     let mut tried = 0;
@@ -327,7 +310,7 @@ pub fn tune(
         if !go_on() {
             return Err(TuneError::Stopped);
         }
-        // A run three times as long as the median of one that misses nothing will not win.
+        // Given up, and counted as missed: a run three times as long as the median of one that misses nothing.
         let known = best
             .as_ref()
             .filter(|(s, _)| s.missed == 0)
@@ -345,7 +328,7 @@ pub fn tune(
     };
     for variant in variants(method) {
         for kind in kinds(&variant, graph) {
-            for factor in STEPS {
+            for &factor in step_grid {
                 for second in second_grid {
                     let candidate = Candidate {
                         method: variant.clone(),
@@ -360,12 +343,14 @@ pub fn tune(
     }
     // Refine around the best, first the step, then the second parameter.
     let centre = best.as_ref().map_or(first, |(_, c)| c.clone());
-    for scale in REFINE {
-        let candidate = Candidate {
-            factor: significant(centre.factor * scale),
-            ..centre.clone()
-        };
-        consider(candidate, &mut best)?;
+    if step_grid.len() > 1 {
+        for scale in REFINE {
+            let candidate = Candidate {
+                factor: significant(centre.factor * scale),
+                ..centre.clone()
+            };
+            consider(candidate, &mut best)?;
+        }
     }
     if second_grid.len() > 1 {
         let centre = best.as_ref().map_or(centre.clone(), |(_, c)| c.clone());
@@ -399,7 +384,7 @@ pub fn tune(
     })?;
     let mut on_edge = Vec::new();
     let outside = |v: f64, grid: &[f64]| v <= grid[0] || v >= grid[grid.len() - 1];
-    if outside(candidate.factor, &STEPS) {
+    if step_grid.len() > 1 && outside(candidate.factor, step_grid) {
         on_edge.push("step");
     }
     if second_grid.len() > 1 && outside(candidate.second, second_grid) {
@@ -552,7 +537,7 @@ fn tune_constants(
         if !go_on() {
             return Err(TuneError::Stopped);
         }
-        // A run three times as long as the best median of those that miss nothing will not win.
+        // Given up, and counted as missed: a run three times as long as the best median of those that miss nothing.
         let goal = Goal {
             rounds: goal.rounds.min(fewest.saturating_mul(3)),
             ..goal
@@ -703,5 +688,29 @@ mod tests {
         assert_eq!(count("Dapg(mixings: 3)"), 1);
         assert_eq!(count("ProxEdMomentum"), 4);
         assert_eq!(count("ProxEdMomentum(restart: true)"), 2);
+
+        let graph = GraphSpec::Ring(5).build(1).unwrap();
+        let spec: ProblemSpec =
+            parse_ron("problem", "Lasso(dimension: 8, rows: 6, l1: 0.1)").unwrap();
+        let problem = spec.sample(5, 1, Role::Tuning, 0).unwrap();
+        let problems = [(problem.clone(), optimum::solve(&problem).unwrap())];
+        let goal = Goal {
+            target: 1e-3,
+            rounds: 200,
+        };
+        let tuned = |text| {
+            let method = AlgorithmSpec::parse("method", text).unwrap();
+            tune(&method, &problems, &graph, goal, &|| true).unwrap()
+        };
+        let all = "ProxEd(step: 0.1, mixing: Fastest)";
+        assert_eq!(tuned(all).at(&problem).to_string(), all);
+        assert!(tuned(all).on_edge.is_empty());
+        let text = tuned("Dapg(a: 0.3, mixings: 1)").at(&problem).to_string();
+        assert!(
+            text.contains("a: 0.3, mixings: 1") && text.contains("step: "),
+            "{text}"
+        );
+        let text = tuned("Dlm(step: 0.1)").at(&problem).to_string();
+        assert!(text.starts_with("Dlm(step: 0.1, penalty: "), "{text}");
     }
 }

@@ -106,10 +106,6 @@ impl Folder {
     pub fn best(&self) -> PathBuf {
         self.path.join("best.ron")
     }
-    /// Event files.
-    pub fn tensorboard(&self) -> PathBuf {
-        self.path.join("tensorboard")
-    }
     fn progress(&self) -> PathBuf {
         self.path.join("progress.ron")
     }

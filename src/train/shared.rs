@@ -442,6 +442,7 @@ impl SharedModule {
         let g_last = s.g_last.unwrap_or_else(|| g.clone());
 
         /// What is known of the edges' coefficients once the node networks have spoken.
+        #[allow(clippy::large_enum_variant)] // There is one, for the length of a step.
         enum Edges {
             Kept(Tensor<2>),
             Asked {
@@ -594,7 +595,7 @@ impl SharedModule {
                 (own.abs() + f64::from(LOG_FLOOR)).log() / 5.0,
                 sign * before.sign(),
             ];
-            let compared = self.conditioning.then_some(1.0).unwrap_or(0.0);
+            let compared = f64::from(u8::from(self.conditioning));
             let (contraction, first, rate) = match &s.memory {
                 Some(memory) => {
                     let part = |k: usize| memory.clone().slice([0..n, k..k + 1]);

@@ -144,6 +144,8 @@ struct Trainer<'a, M: RuleModule> {
     values: Vec<f64>,
     moments: Moments,
     position: Position,
+    /// Batches of the checkpoint in the folder.
+    saved: u64,
 }
 
 impl<'a, M: RuleModule> Trainer<'a, M> {
@@ -190,6 +192,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         };
         Ok(Self {
             values: parameters::values(&module),
+            saved: position.batches,
             recipe,
             settings,
             folder,
@@ -403,7 +406,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             .collect::<Result<Vec<f64>, TrainError>>()?;
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
         // A longer horizon gives other scores: the last stage's validations alone decide, the others hold the place.
-        let first_of_stage = self.position.best_batch < self.stage_start(self.position.batches - 1);
+        let first_of_stage =
+            self.position.best_batch <= self.stage_start(self.position.batches - 1);
         if self.position.best_score.is_none_or(|b| mean < b) || first_of_stage {
             self.position.best_score = Some(mean);
             self.position.best_batch = self.position.batches;
@@ -455,10 +459,17 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         }
     }
 
+    /// Not twice at the same batch: after a resumption the same numbers have other bytes, and would be written over files that
+    /// the position still describes.
     fn save(&mut self) -> Result<(), TrainError> {
+        if self.saved == self.position.batches {
+            return Ok(());
+        }
         self.module = parameters::with_values(self.module.clone(), &self.values);
         self.folder
-            .save(&self.module, &self.moments, &self.position, self.recipe)
+            .save(&self.module, &self.moments, &self.position, self.recipe)?;
+        self.saved = self.position.batches;
+        Ok(())
     }
 
     fn outcome(self, finished: bool) -> Outcome {

@@ -152,10 +152,13 @@ impl Cell {
     /// is found out before any work.
     pub fn new(plan: Plan, out: &Path) -> anyhow::Result<Self> {
         let graph = plan.graph.build(plan.seed)?;
-        let data = match &plan.problem {
-            ProblemSpec::Data { path, .. } => Some(file_hash(path)?),
-            _ => None,
+        let file = |problem: &ProblemSpec| match problem {
+            ProblemSpec::Data { path, .. } => file_hash(path).map(Some),
+            _ => Ok(None),
         };
+        let data = file(&plan.problem)?;
+        // Where methods are tuned on another file than they are compared on.
+        let other_data = file(&plan.tuning)?.filter(|hash| Some(hash) != data.as_ref());
         let ground = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "figures": FIGURES, "problem": plan.problem, "data": data, "agents": graph.agents(),
             "edges": graph.edges(), "seed": plan.seed, "trials": plan.trials,
@@ -167,10 +170,13 @@ impl Cell {
                 .rule
                 .is_none()
                 .then_some((&plan.tuning, plan.tuning_problems));
-            let all = serde_json::json!({
+            let mut all = serde_json::json!({
                 "ground": key, "kind": kind, "name": contestant.name, "group": group, "content": content,
                 "targets": plan.targets, "steps": plan.steps, "seconds": plan.seconds, "tuned_on": tuned_on,
             });
+            if let (Some(_), Some(hash)) = (tuned_on, &other_data) {
+                all["tuning_data"] = hash.as_str().into();
+            }
             Entrant {
                 kind,
                 group: group.into(),

@@ -54,11 +54,11 @@ fn load<const C: usize>(
 }
 
 /// Splits every row of a row-major `[rows, columns]` array at the tasks' ends: `[task][row]`.
-fn split_rows<'a>(
-    values: &'a mut [f32],
+fn split_rows(
+    values: &mut [f32],
     columns: usize,
     ends: impl Iterator<Item = usize> + Clone,
-) -> Vec<Vec<&'a mut [f32]>> {
+) -> Vec<Vec<&mut [f32]>> {
     let mut tasks: Vec<Vec<&mut [f32]>> = ends.clone().map(|_| Vec::new()).collect();
     if columns == 0 {
         return tasks;
