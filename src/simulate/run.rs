@@ -222,9 +222,10 @@ pub fn simulate(
     {
         *last = measure(process, network, k, clock, true);
     }
-    let tolerance = match gap_certificate <= COARSE {
-        true => options.tolerance.max(gap_certificate),
-        false => options.tolerance,
+    let tolerance = if gap_certificate <= COARSE {
+        options.tolerance.max(gap_certificate)
+    } else {
+        options.tolerance
     };
     let status = status.unwrap_or_else(|| final_status(&samples, tolerance));
     Trace {

@@ -453,13 +453,12 @@ impl Cell {
                 for ((runners, _), traces) in lineups.iter().zip(&mut fastest) {
                     for (runner, traces) in runners.iter().zip(traces) {
                         let trace = self.trace(runner, test, bar)?;
-                        match traces.last_mut() {
-                            Some(best) if turn > 0 => {
-                                if trace.last().seconds < best.last().seconds {
-                                    *best = trace;
-                                }
+                        match traces.last_mut().filter(|_| turn > 0) {
+                            None => traces.push(trace),
+                            Some(best) if trace.last().seconds < best.last().seconds => {
+                                *best = trace;
                             }
-                            _ => traces.push(trace),
+                            Some(_) => {}
                         }
                     }
                 }

@@ -563,14 +563,15 @@ impl<'a> Report<'a> {
         let system = System::here();
         let introduction = [
             "Every method is tuned for every target on problems apart from the test problems. Rounds, floats sent and gradient \
-             evaluations of one agent are medians over the test problems (of an even number the larger middle one) with the 10–90 % range in brackets; a round is one exchange \
-             of one d-vector over every edge in both directions. ∞: the target was not reached within the limit on rounds, where bars in plots \
+             evaluations of one agent are medians over the test problems (of an even number the larger middle one) with the 10–90 % \
+             range in brackets; a round is one exchange of one d-vector over every edge in both directions. ∞: the target was not reached within the limit on rounds, where bars in plots \
              end that have no end.",
             "A ratio is taken problem by problem: the rounds of the best published method (smallest median for that target) over those \
              of the contestant; above 1 the contestant is faster. Where only the contestant reached the target, the limit on rounds \
              stands for the other's, and “≥” says so; where only the other did, the ratio is 0. Rungs are what a sceptic asks for beside \
              the published methods, tuned the same way: the rules' own structure without networks (Constants), momentum added to a published method. \
-             On a data set methods are tuned on bootstrap resamples of its rows; the trials differ in how the rows are split (and, where agents do not divide the rows, in their weights).",
+             On a data set methods are tuned on bootstrap resamples of its rows; the trials differ in how the rows are split \
+             (and, where agents do not divide the rows, in their weights).",
             "√(κ/γ) ln(1/ε) is the order of rounds that no method can beat in the worst case (Scaman et al. 2017, constants left out, so \
              single problems may lie below): κ is the ratio of the largest to the smallest eigenvalue of the averaged Hessian at x*, \
              l2 included, on the coordinates that are not zero there; γ the largest spectral gap 1 − σ among the mixing matrices that tuning \
