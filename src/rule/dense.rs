@@ -5,7 +5,6 @@
 //! every load feeds several of them. Sums run over rows (`Y`) or lanes (`G`) in an order that depends on neither threads nor
 //! neighbours.
 
-use super::math;
 use pulp::{Simd, WithSimd};
 
 /// Rows of `Y` (of `Ȳ`) that are worked on together, with two registers of columns (two rows of `X`).
@@ -65,8 +64,6 @@ pub enum Finish {
     Keep,
     /// `max(y, 0)`
     Relu,
-    /// `2ʸ`: twelve at a time, so that no exponential waits for itself.
-    Exp2,
 }
 
 /// `y[o] = finish(start + Σ_i weight[o, i] x[i])`; `weight`: `[y.len(), x.len()]`.
@@ -101,20 +98,23 @@ impl<const C: usize> WithSimd for Affine<'_, C> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        match S::F32_LANES {
-            1 => self.rows::<S, 1>(simd),
-            _ => self.rows::<S, 2>(simd),
+        match (S::F32_LANES, C / S::F32_LANES) {
+            (1, _) => self.rows::<S, 1, 1>(simd),
+            (_, 4) => self.rows::<S, 2, 4>(simd),
+            (_, 6) => self.rows::<S, 2, 3>(simd),
+            _ => self.rows::<S, 2, 2>(simd),
         }
     }
 }
 
 impl<const C: usize> Affine<'_, C> {
+    /// One or two rows alone would wait for their sums: they take `W` registers of columns at a time.
     #[inline(always)]
-    fn rows<S: Simd, const V: usize>(&mut self, simd: S) {
+    fn rows<S: Simd, const V: usize, const W: usize>(&mut self, simd: S) {
         for row in (0..self.y.len()).step_by(ROWS) {
             match self.y.len() - row {
-                1 => self.tile::<S, 1, V>(simd, row),
-                2 => self.tile::<S, 2, V>(simd, row),
+                1 => self.tile::<S, 1, W>(simd, row),
+                2 => self.tile::<S, 2, W>(simd, row),
                 3 => self.tile::<S, 3, V>(simd, row),
                 4 => self.tile::<S, 4, V>(simd, row),
                 5 => self.tile::<S, 5, V>(simd, row),
@@ -127,15 +127,15 @@ impl<const C: usize> Affine<'_, C> {
     #[inline(always)]
     fn tile<S: Simd, const O: usize, const V: usize>(&mut self, simd: S, row: usize) {
         let inputs = self.weight.inputs;
-        let weights = self.weight.values[row * inputs..][..O * inputs].as_chunks::<O>();
+        let (weights, _) = self.weight.values[row * inputs..][..O * inputs].as_chunks::<O>();
         let y = &mut self.y[row..row + O];
         let zero = simd.splat_f32s(0.0);
         for first in (0..columns::<S, C>()).step_by(V) {
             let mut sum = [[zero; V]; O];
             match self.start {
                 Start::Bias(bias) => {
-                    for o in 0..O {
-                        sum[o] = [simd.splat_f32s(bias[row + o]); V];
+                    for (sum, bias) in sum.iter_mut().zip(&bias[row..row + O]) {
+                        *sum = [simd.splat_f32s(*bias); V];
                     }
                 }
                 Start::Zero => {}
@@ -145,24 +145,42 @@ impl<const C: usize> Affine<'_, C> {
                     }
                 }
             }
-            for (w, x) in weights.0.iter().zip(self.x) {
-                let x = &S::as_simd_f32s(x).0[first..first + V];
-                for o in 0..O {
-                    let w = simd.splat_f32s(w[o]);
-                    for v in 0..V {
-                        sum[o][v] = simd.mul_add_e_f32s(w, x[v], sum[o][v]);
-                    }
-                }
+            // Two inputs at a time: fewer instructions that only count.
+            let ((weights, last_weights), (x, last_x)) = (weights.as_chunks(), self.x.as_chunks());
+            for (w, x) in weights.iter().zip(x) {
+                accumulate::<S, 2, C, O, V>(simd, w, x, first, &mut sum);
+            }
+            for (w, x) in last_weights.iter().zip(last_x) {
+                accumulate::<S, 1, C, O, V>(simd, &[*w], &[*x], first, &mut sum);
             }
             for o in 0..O {
                 for v in 0..V {
                     sum[o][v] = match self.finish {
                         Finish::Keep => sum[o][v],
                         Finish::Relu => simd.max_f32s(sum[o][v], zero),
-                        Finish::Exp2 => math::exp2(simd, sum[o][v]),
                     };
                 }
                 S::as_mut_simd_f32s(&mut y[o]).0[first..first + V].copy_from_slice(&sum[o]);
+            }
+        }
+    }
+}
+
+/// `sum[o] += Σ_i weights[i][o] x[i]` of `I` inputs, in the registers `first .. first + V` of the columns.
+#[inline(always)]
+fn accumulate<S: Simd, const I: usize, const C: usize, const O: usize, const V: usize>(
+    simd: S,
+    weights: &[[f32; O]; I],
+    x: &[[f32; C]; I],
+    first: usize,
+    sum: &mut [[S::f32s; V]; O],
+) {
+    for (w, x) in weights.iter().zip(x) {
+        let x = &S::as_simd_f32s(x).0[first..first + V];
+        for o in 0..O {
+            let w = simd.splat_f32s(w[o]);
+            for v in 0..V {
+                sum[o][v] = simd.mul_add_e_f32s(w, x[v], sum[o][v]);
             }
         }
     }

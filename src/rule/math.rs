@@ -101,22 +101,44 @@ pub(crate) fn tanh_all<S: Simd>(simd: S, values: &mut [f32]) {
     }
 }
 
-/// `2ˣ`, saturated beyond ±30; relative error below 3e-7, exact at 0.
+/// `2ˣ` of every number, saturated beyond ±30; relative error below 3e-7, exact at 0. Their count is a multiple of a register's.
 #[inline(always)]
 #[cfg_attr(not(feature = "cpu"), allow(dead_code))]
-pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let constant = |c: f32| simd.splat_f32s(c);
-    let x = simd.max_f32s(constant(-30.0), simd.min_f32s(constant(30.0), x));
-    // Adding 1.5·2²³ rounds to an integer and leaves it in the lowest bits.
-    let rounded = simd.add_f32s(x, constant(12_582_912.0));
-    let r = simd.sub_f32s(x, simd.sub_f32s(rounded, constant(12_582_912.0)));
-    let mut p = constant(EXP2[0]);
-    for c in &EXP2[1..] {
-        p = simd.mul_add_e_f32s(p, r, constant(*c));
+pub(crate) fn exp2_all<S: Simd>(simd: S, values: &mut [f32]) {
+    let (pairs, last) = S::as_mut_simd_f32s(values).0.as_chunks_mut::<2>();
+    for pair in pairs {
+        *pair = exp2(simd, *pair);
     }
-    let exponent =
-        simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
-    simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(p), exponent))
+    if let [x] = last {
+        [*x] = exp2(simd, [*x]);
+    }
+}
+
+/// See [`exp2_all`]; step by step for all, so that one does not wait for itself alone.
+#[inline(always)]
+fn exp2<S: Simd, const N: usize>(simd: S, mut x: [S::f32s; N]) -> [S::f32s; N] {
+    let constant = |c: f32| simd.splat_f32s(c);
+    // Adding 1.5·2²³ rounds to an integer and leaves it in the lowest bits.
+    let round = constant(12_582_912.0);
+    let mut rounded = [round; N];
+    for k in 0..N {
+        x[k] = simd.max_f32s(constant(-30.0), simd.min_f32s(constant(30.0), x[k]));
+        rounded[k] = simd.add_f32s(x[k], round);
+        x[k] = simd.sub_f32s(x[k], simd.sub_f32s(rounded[k], round));
+    }
+    let mut power = [constant(EXP2[0]); N];
+    for c in &EXP2[1..] {
+        for k in 0..N {
+            power[k] = simd.mul_add_e_f32s(power[k], x[k], constant(*c));
+        }
+    }
+    for k in 0..N {
+        let bits = simd.transmute_u32s_f32s(rounded[k]);
+        let exponent = simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23));
+        let sum = simd.add_u32s(simd.transmute_u32s_f32s(power[k]), exponent);
+        power[k] = simd.transmute_f32s_u32s(sum);
+    }
+    power
 }
 
 /// Coefficients of `2ʳ` on `[−½, ½]`, best in the maximum norm among those with `2⁰ = 1`; highest first.
@@ -140,9 +162,7 @@ mod tests {
         type Output = Vec<f32>;
         #[inline(always)]
         fn with_simd<S: Simd>(mut self, simd: S) -> Vec<f32> {
-            for x in S::as_mut_simd_f32s(&mut self.0).0 {
-                *x = super::exp2(simd, *x);
-            }
+            super::exp2_all(simd, &mut self.0);
             self.0
         }
     }

@@ -181,13 +181,19 @@ impl Work {
         self.input[inputs.shape.inputs..].copy_from_slice(hidden);
     }
 
-    /// All but the output; `cell`: `c`.
+    /// All but the output; `cell`: `c`. Gates and tanh(c⁺) are of use afterwards only if they are to be kept.
     #[inline(always)]
-    fn forward<S: Simd>(&mut self, simd: S, layers: &Layers, cell: &Units, next: &mut State) {
+    fn forward<S: Simd, const KEEP: bool>(
+        &mut self,
+        simd: S,
+        layers: &Layers,
+        cell: &Units,
+        next: &mut State,
+    ) {
         let bias = Start::Bias(&layers.gates_bias);
         let gates = self.gates.as_flattened_mut();
-        affine(simd, &layers.gates, bias, &self.input, gates, Finish::Exp2);
-        simd.vectorize(Activation {
+        affine(simd, &layers.gates, bias, &self.input, gates, Finish::Keep);
+        simd.vectorize(Activation::<KEEP> {
             gates: &mut self.gates,
             squashed: &mut self.squashed,
             cell,
@@ -199,54 +205,63 @@ impl Work {
     }
 }
 
-/// From the powers `2ᵗ` of [`EXPONENTS`] to the gates, tanh(c⁺) and the next state.
-struct Activation<'a> {
+/// From the exponents `t` of [`EXPONENTS`] to the next state, and to the gates and tanh(c⁺) if they are kept.
+struct Activation<'a, const KEEP: bool> {
     gates: &'a mut [Units; 4],
     squashed: &'a mut Units,
     cell: &'a Units,
     next: &'a mut State,
 }
 
-impl WithSimd for Activation<'_> {
+impl<const KEEP: bool> WithSimd for Activation<'_, KEEP> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let one = simd.splat_f32s(1.0);
         let two = simd.splat_f32s(EXPONENTS[2]);
+        let mul = |a, b| simd.mul_f32s(a, b);
+        // Several short loops: none holds so long a chain that the processor's look-ahead is full of what waits. One division serves
+        // several quotients.
+        math::exp2_all(simd, self.gates.as_flattened_mut().as_flattened_mut());
         let [i, f, g, o] = self.gates;
         let [h, c] = self.next;
-        // Two loops, so that the processor sees further ahead; one division for several quotients.
         for k in 0..H {
             let (i, f) = (registers_mut::<S>(&mut i[k]), registers_mut::<S>(&mut f[k]));
             let (g, c) = (registers_mut::<S>(&mut g[k]), registers_mut::<S>(&mut c[k]));
+            let t = registers_mut::<S>(&mut self.squashed[k]);
             let cell = registers::<S>(&self.cell[k]);
             for v in 0..cell.len() {
                 let (ei, ef, eg) = (i[v], f[v], g[v]);
                 let (qi, qf) = (simd.add_f32s(one, ei), simd.add_f32s(one, ef));
-                let qg = simd.add_f32s(one, eg);
-                let qig = simd.mul_f32s(qi, qg);
-                let all = simd.div_f32s(one, simd.mul_f32s(qig, qf));
-                let rig = simd.mul_f32s(all, qf);
-                f[v] = simd.mul_f32s(all, qig);
-                i[v] = simd.mul_f32s(rig, qg);
-                g[v] = simd.mul_f32s(simd.sub_f32s(one, eg), simd.mul_f32s(rig, qi));
-                c[v] = simd.mul_add_e_f32s(f[v], cell[v], simd.mul_f32s(i[v], g[v]));
+                let (qg, pg) = (simd.add_f32s(one, eg), simd.sub_f32s(one, eg));
+                let qig = mul(qi, qg);
+                let all = simd.div_f32s(one, mul(qig, qf));
+                c[v] = mul(simd.mul_add_e_f32s(cell[v], qig, mul(pg, qf)), all);
+                t[v] = mul(two, c[v]);
+                if KEEP {
+                    let rig = mul(all, qf);
+                    f[v] = mul(all, qig);
+                    i[v] = mul(rig, qg);
+                    g[v] = mul(pg, mul(rig, qi));
+                }
             }
         }
+        math::exp2_all(simd, self.squashed.as_flattened_mut());
         for k in 0..H {
             let (o, t) = (
                 registers_mut::<S>(&mut o[k]),
                 registers_mut::<S>(&mut self.squashed[k]),
             );
-            let (h, c) = (registers_mut::<S>(&mut h[k]), registers::<S>(&c[k]));
-            for v in 0..c.len() {
-                let eo = o[v];
-                let ec = math::exp2(simd, simd.mul_f32s(two, c[v]));
+            let h = registers_mut::<S>(&mut h[k]);
+            for v in 0..h.len() {
+                let (eo, ec) = (o[v], t[v]);
                 let (qo, qc) = (simd.add_f32s(one, eo), simd.add_f32s(one, ec));
-                let both = simd.div_f32s(one, simd.mul_f32s(qo, qc));
-                o[v] = simd.mul_f32s(both, qc);
-                t[v] = simd.mul_f32s(simd.sub_f32s(one, ec), simd.mul_f32s(both, qo));
-                h[v] = simd.mul_f32s(o[v], t[v]);
+                let both = simd.div_f32s(one, mul(qo, qc));
+                h[v] = mul(simd.sub_f32s(one, ec), both);
+                if KEEP {
+                    o[v] = mul(both, qc);
+                    t[v] = mul(h[v], qo);
+                }
             }
         }
     }
@@ -338,7 +353,7 @@ impl WithSimd for Forward<'_, '_, '_> {
             work.load(&self.inputs, group, range, hidden);
             self.next.push([[[0.0; C]; H]; 2]);
             if let Some(next) = self.next.last_mut() {
-                work.forward(simd, layers, cell, next);
+                work.forward::<S, false>(simd, layers, cell, next);
             }
             let bias = Start::Bias(layers.weights.out_bias);
             let linear = &work.linear[..];
@@ -543,7 +558,7 @@ impl Backward<'_, '_> {
         let range = self.inputs.range(block..block + 1);
         let work = &mut back.work;
         work.load(&self.inputs, self.group, range.clone(), hidden);
-        work.forward(simd, layers, cell, &mut back.next);
+        work.forward::<S, true>(simd, layers, cell, &mut back.next);
 
         // Head.
         if let Some(g) = self.out_gradient {
