@@ -58,8 +58,6 @@ pub struct InputGradients {
 
 /// One group's weights.
 struct Weights<'a> {
-    /// Row-major `[80, inputs + 20]`: the next two side by side.
-    gates: Vec<f32>,
     input: &'a [f32],
     hidden: &'a [f32],
     bias: &'a [f32],
@@ -77,17 +75,9 @@ impl<'a> Weights<'a> {
             rest = others;
             mine
         };
-        let (input, hidden) = (take(GATES * shape.inputs), take(GATES * H));
-        let rows = input.chunks_exact(shape.inputs).zip(hidden.chunks_exact(H));
-        let mut gates = Vec::with_capacity(input.len() + hidden.len());
-        for (input, hidden) in rows {
-            gates.extend_from_slice(input);
-            gates.extend_from_slice(hidden);
-        }
         Self {
-            gates,
-            input,
-            hidden,
+            input: take(GATES * shape.inputs),
+            hidden: take(GATES * H),
             bias: take(GATES),
             linear: take(H * H),
             linear_bias: take(H),
@@ -112,18 +102,21 @@ const EXPONENTS: [f32; 4] = [-LOG2_E, -LOG2_E, -2.0 * LOG2_E, -LOG2_E];
 
 impl<'a> Layers<'a> {
     fn new(weights: &'a Weights) -> Self {
-        let width = weights.gates.len() / GATES;
-        let scaled = |values: &[f32]| -> Vec<f32> {
-            let mut scaled = values.to_vec();
-            let gates = scaled.chunks_exact_mut(values.len() / 4);
-            for (gate, t) in gates.zip(EXPONENTS) {
-                gate.iter_mut().for_each(|w| *w *= t);
-            }
-            scaled
-        };
+        let inputs = weights.input.len() / GATES;
+        // The two matrices side by side.
+        let mut gates = Vec::with_capacity(weights.input.len() + weights.hidden.len());
+        let mut gates_bias = Vec::with_capacity(GATES);
+        let rows = weights.input.chunks_exact(inputs);
+        let rows = rows.zip(weights.hidden.chunks_exact(H)).zip(weights.bias);
+        for (k, ((input, hidden), bias)) in rows.enumerate() {
+            let t = EXPONENTS[k / H];
+            gates.extend(input.iter().map(|w| t * w));
+            gates.extend(hidden.iter().map(|w| t * w));
+            gates_bias.push(t * bias);
+        }
         Self {
-            gates: Packed::new(&scaled(&weights.gates), width),
-            gates_bias: scaled(weights.bias),
+            gates: Packed::new(&gates, inputs + H),
+            gates_bias,
             linear: Packed::new(weights.linear, H),
             out: Packed::new(weights.out, H),
             weights,
