@@ -23,7 +23,12 @@ impl Packed {
         let mut values = vec![0.0; matrix.len()];
         let size = ROWS * inputs;
         for (rows, packed) in matrix.chunks(size).zip(values.chunks_mut(size)) {
-            interleave(rows, inputs, packed);
+            let outputs = rows.len() / inputs;
+            for (i, to) in packed.chunks_exact_mut(outputs).enumerate() {
+                for (to, row) in to.iter_mut().zip(rows.chunks_exact(inputs)) {
+                    *to = row[i];
+                }
+            }
         }
         Self { inputs, values }
     }
@@ -40,27 +45,6 @@ impl Packed {
         Self {
             inputs: matrix.len() / columns,
             values,
-        }
-    }
-}
-
-/// Writes the transpose of a row-major matrix with `columns` columns.
-fn interleave(matrix: &[f32], columns: usize, transpose: &mut [f32]) {
-    let rows = matrix.len() / columns;
-    // Training packs at every step: six rows, the usual case, are written in one go.
-    if rows == ROWS {
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &matrix[r * columns..][..columns]);
-        let columns = transpose.as_chunks_mut::<ROWS>().0.iter_mut();
-        for (i, to) in columns.enumerate() {
-            for r in 0..ROWS {
-                to[r] = rows[r][i];
-            }
-        }
-        return;
-    }
-    for (r, row) in matrix.chunks_exact(columns).enumerate() {
-        for (to, w) in transpose[r..].iter_mut().step_by(rows).zip(row) {
-            *to = *w;
         }
     }
 }
