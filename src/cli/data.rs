@@ -1,20 +1,29 @@
 //! `starling data`: what a data file holds; `--verify` checks the shipped sets against their manifest.
 
-use super::{Context, output};
+use super::{Context, input, output};
 use serde::Serialize;
-use starling::data;
+use starling::data::{self, Columns};
 use std::path::PathBuf;
 
 /// Describe a data file, or verify the shipped data sets.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   starling data datasets/ionosphere.libsvm.gz
-  starling data my.csv --json
+  starling data my.csv --target price --skip id --json
   starling data --verify datasets")]
 pub struct Args {
-    /// LIBSVM or CSV file (the last column is the target), possibly gzipped
+    /// LIBSVM or CSV file, possibly gzipped
     #[arg(required_unless_present = "verify")]
     file: Option<PathBuf>,
+    /// CSV: whether line 1 is a header (default: found out)
+    #[arg(long)]
+    header: Option<bool>,
+    /// CSV: the target's column, by name or number from 0 (default: the last)
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+    /// CSV: columns to leave out, by name or number from 0, separated by commas
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    skip: Option<Vec<String>>,
     /// Check every set in this folder against its manifest.ron
     #[arg(long, value_name = "FOLDER", conflicts_with = "file")]
     verify: Option<PathBuf>,
@@ -30,6 +39,8 @@ struct Report {
     target_min: f64,
     target_max: f64,
     target_values: usize,
+    /// What was taken for what, where the file leaves a choice.
+    notes: Vec<String>,
 }
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
@@ -56,21 +67,29 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let Some(file) = &args.file else {
         return Ok(());
     };
-    let set = data::read(file)?;
-    let constant = |c: usize| (1..set.rows).all(|r| set.row(r)[c] == set.row(0)[c]);
+    let columns = Columns {
+        header: args.header,
+        target: args.target.as_deref().map(input::column),
+        skip: args
+            .skip
+            .as_ref()
+            .map(|all| all.iter().map(|c| input::column(c)).collect()),
+    };
+    let set = data::read_as(file, &columns)?;
     let mut values = set.targets.clone();
     values.sort_by(f64::total_cmp);
     let (low, high) = (values[0], values[values.len() - 1]);
     values.dedup();
     let report = Report {
         nonzeros: set.features.iter().filter(|v| **v != 0.0).count(),
-        constant_columns: (0..set.columns).filter(|c| constant(*c)).count(),
+        constant_columns: (0..set.columns).filter(|c| set.is_constant(*c)).count(),
         target_min: low,
         target_max: high,
         target_values: values.len(),
         rows: set.rows,
         columns: set.columns,
         name: set.name,
+        notes: set.notes,
     };
     if context.json {
         output::json(&report);
@@ -85,6 +104,9 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         "  {} of {total} features are not zero; {} columns are constant",
         report.nonzeros, report.constant_columns
     ));
+    for note in &report.notes {
+        output::line(format!("  {note}"));
+    }
     output::line(format!(
         "  targets from {low} to {high}, {} different values",
         report.target_values

@@ -1,5 +1,6 @@
 //! Reading what was typed: RON inline or `@file`.
 
+use starling::data::Column;
 use starling::files::read_text;
 use starling::graph::{Graph, GraphSpec};
 use starling::problem::{ProblemSpec, optimum};
@@ -40,7 +41,7 @@ pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
         with_names(
             e,
             "Lasso(dimension: 300, rows: 10, l1: 0.1) Logistic(dimension: 50, rows: 20, l1: 0.01) \
-            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01 or l1_share: 0.1)",
+            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01 or l1_share: 0.1; of a CSV file header: true, target: \"y\" or 3, skip: [0])",
         )
     })
 }
@@ -53,6 +54,34 @@ pub fn algorithm(option: &str, typed: &str) -> anyhow::Result<AlgorithmSpec> {
             Constants Rule(\"file\"), \
             bare or with options: ProxEd(step: 0.03)")
     })
+}
+
+/// A column of a CSV file: a number from 0, else a name.
+pub fn column(typed: &str) -> Column {
+    match typed.parse() {
+        Ok(index) => Column::Index(index),
+        Err(_) => Column::Name(typed.into()),
+    }
+}
+
+/// `list` at its commas, except those inside brackets or quotes: `ProxEd(step: 0.1, mixing: Fastest),Nids` has two parts.
+pub fn split(list: &str) -> Vec<&str> {
+    let (mut depth, mut quoted, mut start) = (0_i32, false, 0);
+    let mut parts = Vec::new();
+    for (k, c) in list.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            '(' | '[' if !quoted => depth += 1,
+            ')' | ']' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                parts.push(list[start..k].trim());
+                start = k + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(list[start..].trim());
+    parts
 }
 
 /// Where optima are cached, unless `--no-cache`.

@@ -1,57 +1,83 @@
-//! Comma-separated numbers: one row per line, the target in the last column; `#` starts a comment line.
+//! Comma-separated numbers: one row per line; `#` starts a comment line.
 //!
-//! A first row without any number is a header and is skipped.
+//! The target stands in the last column and a first line of names is a header, unless [`Columns`] says otherwise. Where a file can
+//! be read in two ways it is refused with the option that settles it, or the choice is noted: a header taken for data, or an
+//! index taken for a feature, would give wrong numbers in silence.
 
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::{DataError, Place, Table};
+use super::{Column, Columns, DataError, Place, Table};
 
-/// Row-major features and targets of the rows in `text`; `path` serves the messages.
-pub(super) fn parse(text: &str, path: &Path) -> Result<Table, DataError> {
+/// Names that say that a column is the target.
+const TARGETS: [&str; 6] = ["target", "label", "y", "class", "response", "outcome"];
+/// Names that say that a column which counts the rows is an index.
+const INDICES: [&str; 6] = ["", "unnamed: 0", "index", "id", "row", "rownames"];
+/// Fewer rows than this in a row may count from 0 or 1 by chance.
+const COUNTING_ROWS: usize = 8;
+
+/// Whether a field is what tools write in place of a missing number.
+fn is_missing(field: &str) -> bool {
+    let marks = ["", "?", "-", "na", "n/a", "nan", "null", "none", "missing"];
+    marks.contains(&field.to_lowercase().as_str())
+}
+
+/// Whether a field reads as a column's name: it begins with a letter and stands for no missing number.
+fn is_name(field: &str) -> bool {
+    let first = field.chars().next();
+    first.is_some_and(|c| c.is_alphabetic() || c == '_') && !is_missing(field)
+}
+
+fn is_number(field: &str) -> bool {
+    field.parse::<f64>().is_ok()
+}
+
+/// Whether the fields are `0, 1, 2, …` as pandas names the columns of an array.
+fn counts(fields: &[String]) -> bool {
+    let mut each = fields.iter().enumerate();
+    each.all(|(k, field)| *field == k.to_string())
+}
+
+/// A line of the file: its number and its fields.
+struct Line {
+    number: u64,
+    fields: Vec<String>,
+}
+
+/// The lines with their fields, all of the same length.
+fn lines(text: &str, path: &Path) -> Result<Vec<Line>, DataError> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .trim(Trim::All)
         .comment(Some(b'#'))
         .from_reader(text.as_bytes());
-    let mut features = Vec::new();
-    let mut targets = Vec::new();
-    let mut width = None;
+    let mut lines: Vec<Line> = Vec::new();
     let mut record = StringRecord::new();
     // The text is in memory and is UTF-8, so the reader has no error of its own left.
     while reader.read_record(&mut record).unwrap_or(false) {
-        let line = line(&record, text);
-        let expected = *width.get_or_insert(record.len());
-        if record.len() != expected {
+        let number = line_number(&record, text);
+        if let Some(first) = lines.first()
+            && record.len() != first.fields.len()
+        {
             return Err(DataError::Ragged {
                 path: path.into(),
-                line,
+                line: number,
                 found: record.len(),
-                expected,
+                expected: first.fields.len(),
             });
         }
-        let is_first = record
-            .position()
-            .is_some_and(|position| position.record() == 0);
-        if is_first && record.iter().all(|field| field.parse::<f64>().is_err()) {
-            continue;
-        }
-        for (column, field) in (1..).zip(&record) {
-            let number = Place { path, line, column }.finite(field)?;
-            if column < expected {
-                features.push(number);
-            } else {
-                targets.push(number);
-            }
-        }
+        lines.push(Line {
+            number,
+            fields: record.iter().map(Into::into).collect(),
+        });
     }
-    Ok((features, targets))
+    Ok(lines)
 }
 
 /// The line on which the record starts. Its position stands before the blank and comment lines that the reader skipped.
-fn line(record: &StringRecord, text: &str) -> u64 {
+fn line_number(record: &StringRecord, text: &str) -> u64 {
     let Some(position) = record.position() else {
         return 0;
     };
@@ -59,4 +85,233 @@ fn line(record: &StringRecord, text: &str) -> u64 {
         .lines()
         .take_while(|line| line.is_empty() || line.starts_with('#'));
     position.line() + skipped.count() as u64
+}
+
+/// Whether line 1 is a header, by its look; where that leaves two ways, an error.
+fn is_header(lines: &[Line], path: &Path, notes: &mut Vec<String>) -> Result<bool, DataError> {
+    let Some((first, rest)) = lines.split_first() else {
+        return Ok(false);
+    };
+    let doubt = |what: String| {
+        Err(DataError::Ambiguous {
+            path: path.into(),
+            line: first.number,
+            what,
+            cure: "`header: true` if the line holds names, `header: false` if it holds data (repair it there)".into(),
+        })
+    };
+    let fields = &first.fields;
+    // pandas leaves the name of its index empty.
+    let named = if fields[0].is_empty() && fields.len() > 1 {
+        &fields[1..]
+    } else {
+        &fields[..]
+    };
+    if counts(named) && named.len() > 1 {
+        let is_integer = |field: &String| field.parse::<i64>().is_ok();
+        let below = || {
+            rest.iter()
+                .map(|line| &line.fields[fields.len() - named.len()..])
+        };
+        if rest.is_empty() || below().flatten().all(is_integer) {
+            return doubt(format!(
+                "it holds 0 to {}, like a header of numbers, over rows of whole numbers",
+                named.len() - 1
+            ));
+        }
+        notes.push(format!(
+            "line {} counts the columns from 0 and was taken for a header (`header: false` reads it as data)",
+            first.number
+        ));
+        return Ok(true);
+    }
+    if named.iter().any(|field| is_number(field)) {
+        return Ok(false);
+    }
+    match named.iter().find(|field| !is_name(field)) {
+        None => Ok(true),
+        Some(field) => doubt(format!(
+            "no field is a number, and `{field}` does not read as a name: a header, or a damaged row?"
+        )),
+    }
+}
+
+impl Column {
+    /// Its number, from 0.
+    fn find(
+        &self,
+        names: Option<&[String]>,
+        count: usize,
+        path: &Path,
+    ) -> Result<usize, DataError> {
+        let found = match self {
+            Column::Index(index) => (*index < count).then_some(*index),
+            Column::Name(name) => names.and_then(|all| all.iter().position(|n| n == name)),
+        };
+        found.ok_or_else(|| DataError::NoColumn {
+            path: path.into(),
+            column: self.to_string(),
+            found: match names {
+                Some(all) => format!("{count} columns: {}", shown(all)),
+                None => format!("{count} columns without names, counted from 0"),
+            },
+        })
+    }
+}
+
+/// The first names of a header.
+fn shown(names: &[String]) -> String {
+    let some: Vec<String> = names.iter().take(12).map(|n| format!("{n:?}")).collect();
+    let more = if names.len() > 12 { ", …" } else { "" };
+    some.join(", ") + more
+}
+
+/// Row-major features and targets of the rows in `text`; `path` serves the messages.
+pub(super) fn parse(
+    text: &str,
+    path: &Path,
+    columns: &Columns,
+    notes: &mut Vec<String>,
+) -> Result<Table, DataError> {
+    let lines = lines(text, path)?;
+    let Some(width) = lines.first().map(|line| line.fields.len()) else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let header = match columns.header {
+        Some(given) => given,
+        None => is_header(&lines, path, notes)?,
+    };
+    let (names, rows) = match header {
+        true => (Some(&lines[0].fields[..]), &lines[1..]),
+        false => (None, &lines[..]),
+    };
+    let mut skip = Vec::new();
+    match &columns.skip {
+        Some(given) => {
+            for column in given {
+                skip.push(column.find(names, width, path)?);
+            }
+        }
+        None if width > 2 && index_like(names, rows, path)? => {
+            notes.push(
+                "the first column has no name and counts the rows: taken for an index and left out (`skip: []` keeps it)".into(),
+            );
+            skip.push(0);
+        }
+        None => {}
+    }
+    let kept: Vec<usize> = (0..width).filter(|k| !skip.contains(k)).collect();
+    let target = match (&columns.target, kept.last()) {
+        (Some(column), _) => {
+            let target = column.find(names, width, path)?;
+            if skip.contains(&target) {
+                return Err(DataError::NoColumn {
+                    path: path.into(),
+                    column: column.to_string(),
+                    found: "it among the skipped columns".into(),
+                });
+            }
+            target
+        }
+        (None, Some(&last)) => {
+            if let Some(names) = names {
+                let says_so = |k: &&usize| TARGETS.contains(&names[**k].to_lowercase().as_str());
+                if let Some(&other) = kept.iter().find(says_so)
+                    && !says_so(&&last)
+                {
+                    return Err(DataError::Ambiguous {
+                        path: path.into(),
+                        line: lines[0].number,
+                        what: format!(
+                            "column {other} is named `{}`, but the last column, `{}`, would be the target",
+                            names[other], names[last]
+                        ),
+                        cure: format!(
+                            "`target: {:?}` or `target: {:?}`",
+                            names[other], names[last]
+                        ),
+                    });
+                }
+            }
+            last
+        }
+        (None, None) => return Err(DataError::NoFeatures { path: path.into() }),
+    };
+    if columns.target.is_some() || header {
+        let name = names.map_or(String::new(), |names| format!(" `{}`", names[target]));
+        notes.push(format!("target: column {target}{name}"));
+    }
+    let (mut features, mut targets) = (Vec::new(), Vec::new());
+    for line in rows {
+        for &k in &kept {
+            let place = Place {
+                path,
+                line: line.number,
+                column: k + 1,
+            };
+            let field = &line.fields[k];
+            let number = place.finite(field).map_err(|error| {
+                let names = lines[0].fields.iter().any(|f| is_name(f));
+                match (is_missing(field), line.number == lines[0].number && names) {
+                    (true, _) => place.error(
+                        field,
+                        "a finite number; drop or fill rows with missing values",
+                    ),
+                    (_, true) => place.error(
+                        field,
+                        "a finite number (`header: true` if this line holds names)",
+                    ),
+                    _ => error,
+                }
+            })?;
+            if k == target {
+                targets.push(number);
+            } else {
+                features.push(number);
+            }
+        }
+    }
+    Ok((features, targets))
+}
+
+/// Whether the first column is an index: it has no name and counts the rows.
+///
+/// # Errors
+/// A first column that counts the rows, or has no name, without being surely one.
+fn index_like(names: Option<&[String]>, rows: &[Line], path: &Path) -> Result<bool, DataError> {
+    let from = |start: usize| {
+        let mut each = rows.iter().enumerate();
+        each.all(|(k, line)| line.fields[0] == (k + start).to_string())
+    };
+    let counting = !rows.is_empty() && (from(0) || from(1));
+    let name = names.map(|names| names[0].to_lowercase());
+    let unnamed = name
+        .as_deref()
+        .is_some_and(|n| n.is_empty() || n == "unnamed: 0");
+    if unnamed && counting {
+        return Ok(true);
+    }
+    let suspect = match &name {
+        Some(name) => INDICES.contains(&name.as_str()),
+        None => rows.len() >= COUNTING_ROWS,
+    };
+    if unnamed || (counting && suspect) {
+        let called = match name.as_deref() {
+            Some("") => "the first column has no name".into(),
+            Some(name) => format!("the first column is named `{name}`"),
+            None => "the file has no header".into(),
+        };
+        let counts = if counting {
+            " and the first column counts the rows"
+        } else {
+            ""
+        };
+        return Err(DataError::Ambiguous {
+            path: path.into(),
+            line: rows.first().map_or(1, |line| line.number),
+            what: format!("{called}{counts}: an index, or a feature?"),
+            cure: "`skip: [0]` leaves it out, `skip: []` keeps it".into(),
+        });
+    }
+    Ok(false)
 }

@@ -6,12 +6,17 @@ use std::path::Path;
 
 use super::{DataError, MOST_NUMBERS, Place, Table};
 
+/// Above this many numbers (128 MiB) a table must not be almost empty …
+const SURELY_SMALL: usize = 1 << 24;
+/// … with fewer than one entry in this many.
+const ALMOST_EMPTY: usize = 1_000;
+
 /// Row-major features and targets of the rows in `text`; `path` serves the messages.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Table, DataError> {
     let mut targets = Vec::new();
     // (row, index, value): the number of columns is known only at the end.
     let mut entries = Vec::new();
-    let mut columns = 0;
+    let (mut columns, mut widest) = (0, 1);
     for (line, text) in (1..).zip(text.lines()) {
         let content = text.split('#').next().unwrap_or_default();
         let mut last = 0;
@@ -26,12 +31,17 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Table, DataError> {
                 _ => return Err(place.error(field, "index:value with an index from 1")),
             };
             if index <= last {
-                return Err(place.error(field, format!("an index above {last}")));
+                return Err(place.error(
+                    field,
+                    format!("an index above {last}; sort the entries of the line by index"),
+                ));
             }
             last = index;
             entries.push((targets.len() - 1, index - 1, place.finite(value)?));
         }
-        columns = columns.max(last);
+        if last > columns {
+            (columns, widest) = (last, line);
+        }
     }
 
     let rows = targets.len();
@@ -42,9 +52,19 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Table, DataError> {
                 path: path.into(),
                 rows,
                 columns,
+                line: widest,
             });
         }
     };
+    if size > SURELY_SMALL && entries.len() < size / ALMOST_EMPTY {
+        return Err(DataError::AlmostEmpty {
+            path: path.into(),
+            line: widest,
+            columns,
+            entries: entries.len(),
+            gib: (size * size_of::<f64>()) as f64 / (1_u64 << 30) as f64,
+        });
+    }
     let mut features = vec![0.0; size];
     for (row, column, value) in entries {
         features[row * columns + column] = value;

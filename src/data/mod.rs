@@ -11,18 +11,25 @@ mod partition;
 pub use manifest::{Entry, Manifest, Task};
 pub use partition::{Split, partition};
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use flate2::read::MultiGzDecoder;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use crate::random::stream;
 
 /// The most numbers that a data set may hold (2 GiB of `f64`): a sparse file with one huge index would otherwise
 /// ask for all memory.
 const MOST_NUMBERS: usize = 1 << 28;
+/// The most bytes of text, unzipped: a gzip file of 4 MB may hold 4 GB.
+const MOST_BYTES: u64 = 1 << 30;
+/// A column whose deviation is this small beside its largest entry is constant but for rounding.
+const CONSTANT: f64 = 1e-13;
 
 /// What can be wrong with data; every message names the file, the place and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +38,25 @@ pub enum DataError {
     Read { path: PathBuf, source: io::Error },
     #[error("{}: the gzip stream is truncated or damaged: {source}", path.display())]
     Gzip { path: PathBuf, source: io::Error },
+    #[error("{}: more than {MOST_BYTES} bytes of text; expected less, split the file", path.display())]
+    TooLong { path: PathBuf },
+    #[error("{}: UTF-16 text (as Excel writes it); expected UTF-8, save it as such", path.display())]
+    Utf16 { path: PathBuf },
+    #[error("{}, line {line}: {what}; expected {cure}", path.display())]
+    Ambiguous {
+        path: PathBuf,
+        line: u64,
+        what: String,
+        cure: String,
+    },
+    #[error("{}: no column {column}; found {found}", path.display())]
+    NoColumn {
+        path: PathBuf,
+        column: String,
+        found: String,
+    },
+    #[error("{}: {what} is for .csv files; expected none for this one", path.display())]
+    NotCsv { path: PathBuf, what: &'static str },
     #[error("{}: unknown kind of file; expected .csv, .libsvm, .svm or .txt, each also with .gz", path.display())]
     UnknownKind { path: PathBuf },
     #[error("{}, line {line}: not UTF-8 text", path.display())]
@@ -55,11 +81,21 @@ pub enum DataError {
     Empty { path: PathBuf },
     #[error("{}: no features; expected at least one beside the target", path.display())]
     NoFeatures { path: PathBuf },
-    #[error("{}: {rows} rows × {columns} columns; expected at most {MOST_NUMBERS} numbers", path.display())]
+    #[error("{}: {rows} rows × {columns} columns (by the index on line {line}); expected at most {MOST_NUMBERS} numbers", path.display())]
     TooLarge {
         path: PathBuf,
         rows: usize,
         columns: usize,
+        line: u64,
+    },
+    #[error("{}, line {line}: the index {columns} makes {columns} columns ({gib:.1} GiB) for {entries} entries in all; \
+        expected columns that are used, renumber them or mend the index", path.display())]
+    AlmostEmpty {
+        path: PathBuf,
+        line: u64,
+        columns: usize,
+        entries: usize,
+        gib: f64,
     },
     #[error("{name}: the targets have {count} classes ({found}); expected exactly two")]
     Classes {
@@ -84,6 +120,36 @@ pub enum DataError {
     },
 }
 
+/// A column of a CSV file: its name in the header, or its number from 0; in RON `"name"` or `3`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(untagged)]
+pub enum Column {
+    /// Its number, from 0.
+    Index(usize),
+    /// Its name in the header.
+    Name(String),
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Column::Index(index) => write!(f, "{index}"),
+            Column::Name(name) => write!(f, "{name:?}"),
+        }
+    }
+}
+
+/// How a CSV file is to be read, where its look does not say it.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    /// Whether line 1 is a header; found out if left out.
+    pub header: Option<bool>,
+    /// The target's column; the last if left out.
+    pub target: Option<Column>,
+    /// Columns that are neither feature nor target; an index, where one is found, if left out.
+    pub skip: Option<Vec<Column>>,
+}
+
 /// A table of numbers with one target per row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
@@ -95,20 +161,43 @@ pub struct Dataset {
     pub columns: usize,
     /// `[rows]`: a class label or a real number.
     pub targets: Vec<f64>,
+    /// What was taken for what, where the file leaves a choice.
+    pub notes: Vec<String>,
+}
+
+/// [`read_as`] with nothing said about the columns.
+///
+/// # Errors
+/// As [`read_as`].
+pub fn read(path: &Path) -> Result<Dataset, DataError> {
+    read_as(path, &Columns::default())
 }
 
 /// Reads a data set; the file's name tells its kind: `.csv` (target in the last column, header optional) or
 /// `.libsvm`, `.svm`, `.txt` (`label index:value …`), each also with `.gz`. Gzip is recognised by its magic bytes.
 ///
 /// # Errors
-/// Whatever is not a finite number in its place, with file, line and column; see [`DataError`].
-pub fn read(path: &Path) -> Result<Dataset, DataError> {
+/// Whatever is not a finite number in its place, with file, line and column; a CSV file that can be read in two ways; see
+/// [`DataError`].
+pub fn read_as(path: &Path, columns: &Columns) -> Result<Dataset, DataError> {
     let text = read_text(path)?;
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let file = file.strip_suffix(".gz").unwrap_or(&file);
     let (name, kind) = file.rsplit_once('.').unwrap_or((file, ""));
+    let mut notes = Vec::new();
+    if kind != "csv" {
+        let given = [
+            ("header", columns.header.is_some()),
+            ("target", columns.target.is_some()),
+            ("skip", columns.skip.is_some()),
+        ];
+        if let Some((what, _)) = given.into_iter().find(|(_, given)| *given) {
+            let path = path.into();
+            return Err(DataError::NotCsv { path, what });
+        }
+    }
     let (features, targets) = match kind {
-        "csv" => csv::parse(&text, path)?,
+        "csv" => csv::parse(&text, path, columns, &mut notes)?,
         "libsvm" | "svm" | "txt" => libsvm::parse(&text, path)?,
         _ => return Err(DataError::UnknownKind { path: path.into() }),
     };
@@ -124,7 +213,19 @@ pub fn read(path: &Path) -> Result<Dataset, DataError> {
         columns: features.len() / targets.len(),
         features,
         targets,
+        notes,
     })
+}
+
+/// Logs what was taken for what in a file, once per process: problems are drawn from it many times.
+pub(crate) fn say_once(path: &Path, notes: &[String]) {
+    static SAID: Mutex<BTreeSet<(PathBuf, String)>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    for note in notes {
+        if said.insert((path.into(), note.clone())) {
+            tracing::info!("{}: {note}", path.display());
+        }
+    }
 }
 
 /// Row-major features and targets, as the parsers return them.
@@ -139,12 +240,19 @@ fn read_text(path: &Path) -> Result<String, DataError> {
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();
         MultiGzDecoder::new(bytes.as_slice())
+            .take(MOST_BYTES + 1)
             .read_to_end(&mut plain)
             .map_err(|source| DataError::Gzip {
                 path: path.into(),
                 source,
             })?;
         bytes = plain;
+    }
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(DataError::TooLong { path: path.into() });
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(DataError::Utf16 { path: path.into() });
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -192,7 +300,8 @@ impl Dataset {
         &self.features[i * self.columns..(i + 1) * self.columns]
     }
 
-    /// Gives every column mean 0 and population standard deviation 1; a constant column becomes 0. Targets stay.
+    /// Gives every column mean 0 and population standard deviation 1; a column that is constant but for rounding becomes 0.
+    /// Targets stay.
     pub fn standardize(&mut self) {
         let rows = self.rows as f64;
         for column in 0..self.columns {
@@ -203,13 +312,21 @@ impl Dataset {
             let squares = values().map(|value| (value / unit - mean).powi(2));
             let deviation = (squares.sum::<f64>() / rows).sqrt();
             for value in self.features.iter_mut().skip(column).step_by(self.columns) {
-                *value = if deviation > 0.0 {
+                *value = if deviation > CONSTANT {
                     (*value / unit - mean) / deviation
                 } else {
                     0.0
                 };
             }
         }
+    }
+
+    /// Whether a column is constant but for rounding.
+    pub fn is_constant(&self, column: usize) -> bool {
+        let values = || self.features.iter().skip(column).step_by(self.columns);
+        let unit = values().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+        let first = self.features[column];
+        values().all(|value| (value - first).abs() <= CONSTANT * unit)
     }
 
     /// Renames the two classes found in the targets (±1, 0/1, 1/2, …) to −1 (the smaller) and +1.
@@ -248,9 +365,12 @@ impl Dataset {
             .map(|_| random.random_range(0..self.rows))
             .collect();
         Dataset {
+            name: self.name.clone(),
             features: drawn.iter().flat_map(|&i| self.row(i)).copied().collect(),
+            rows: self.rows,
+            columns: self.columns,
             targets: drawn.iter().map(|&i| self.targets[i]).collect(),
-            ..self.clone()
+            notes: self.notes.clone(),
         }
     }
 }
@@ -289,6 +409,7 @@ mod tests {
             rows: targets.len(),
             columns,
             targets: targets.into(),
+            notes: Vec::new(),
         }
     }
 
@@ -318,12 +439,11 @@ mod tests {
             "a,b,target\n1,2,3\n\n4,\"5.5\",-6\n",
             "\u{feff}# a comment\n\na,b,target\n1,2,3\n4,5.5,-6\n",
         ] {
-            assert_eq!(
-                read_bytes("t.csv", text.as_bytes()).unwrap(),
-                expected,
-                "{text:?}"
-            );
-            assert_eq!(read_bytes("t.csv.gz", &gzip(text)).unwrap(), expected);
+            for (name, bytes) in [("t.csv", text.as_bytes()), ("t.csv.gz", &gzip(text))] {
+                let mut found = read_bytes(name, bytes).unwrap();
+                found.notes.clear();
+                assert_eq!(found, expected, "{text:?}");
+            }
         }
         assert_eq!(expected.row(1), [4., 5.5]);
     }
@@ -341,12 +461,12 @@ mod tests {
             (
                 "t.csv",
                 "a,b\n1,2\n3,NaN\n",
-                format!("t.csv, line 3, column 2: found `NaN`, {number}"),
+                format!("t.csv, line 3, column 2: found `NaN`, {number}; drop or fill rows with missing values"),
             ),
             (
                 "t.csv",
                 "1,2\n\n# c\n3,\n",
-                format!("t.csv, line 4, column 2: found ``, {number}"),
+                format!("t.csv, line 4, column 2: found ``, {number}; drop or fill rows with missing values"),
             ),
             (
                 "t.csv",
@@ -362,7 +482,7 @@ mod tests {
             (
                 "t.csv",
                 "1,oops\n3,4\n",
-                format!("t.csv, line 1, column 2: found `oops`, {number}"),
+                format!("t.csv, line 1, column 2: found `oops`, {number} (`header: true` if this line holds names)"),
             ),
             (
                 "t.csv",
@@ -417,12 +537,12 @@ mod tests {
             (
                 "t.svm",
                 "1 5:1 3:1\n",
-                "t.svm, line 1, column 3: found `3:1`, expected an index above 5".into(),
+                "t.svm, line 1, column 3: found `3:1`, expected an index above 5; sort the entries of the line by index".into(),
             ),
             (
                 "t.svm",
                 "1 5:1 5:1\n",
-                "t.svm, line 1, column 3: found `5:1`, expected an index above 5".into(),
+                "t.svm, line 1, column 3: found `5:1`, expected an index above 5; sort the entries of the line by index".into(),
             ),
         ] {
             assert_eq!(message(name, text.as_bytes()), expected, "{text:?}");
@@ -474,6 +594,131 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    /// What a file with two ways to read it gives with `columns`: the table, or the message without the folder.
+    fn as_columns(text: &str, columns: Columns) -> Result<(Vec<f64>, Vec<f64>), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        fs::write(&path, text).unwrap();
+        let set = read_as(&path, &columns).map_err(|e| e.to_string())?;
+        Ok((set.features, set.targets))
+    }
+
+    #[test]
+    fn csv_that_can_be_read_in_two_ways() {
+        let header = |header| Columns {
+            header: Some(header),
+            ..Columns::default()
+        };
+        let skip = |skip: &[Column]| Columns {
+            skip: Some(skip.to_vec()),
+            ..Columns::default()
+        };
+        let target = |column| Columns {
+            target: Some(column),
+            ..Columns::default()
+        };
+        let name = |name: &str| Column::Name(name.into());
+        let read = |text: &str, columns| as_columns(text, columns).unwrap();
+        let refused = |text: &str, columns, words: &[&str]| {
+            let message = as_columns(text, columns).unwrap_err();
+            for word in words {
+                assert!(message.contains(word), "{text:?}: {message}");
+            }
+        };
+        let plain = Columns::default;
+
+        // pandas: DataFrame(array).to_csv(index=False), and with the index.
+        let array = "0,1,2\n0.5,1.5,2.5\n3.5,4.5,5.5\n";
+        let rows = (vec![0.5, 1.5, 3.5, 4.5], vec![2.5, 5.5]);
+        assert_eq!(read(array, plain()), rows);
+        assert_eq!(read(array, header(false)).1, [2.0, 2.5, 5.5]);
+        let indexed = ",0,1,2\n0,0.5,1.5,2.5\n1,3.5,4.5,5.5\n";
+        assert_eq!(read(indexed, plain()), rows);
+        assert_eq!(read(indexed, skip(&[])).0, [0.0, 0.5, 1.5, 1.0, 3.5, 4.5]);
+        assert_eq!(read(&indexed.replace(",0,1,2", ",a,b,y"), plain()), rows);
+        // Whole numbers below: both ways are as good.
+        refused(
+            "0,1,2\n3,4,5\n6,7,8\n",
+            plain(),
+            &["line 1", "header: true", "header: false"],
+        );
+        refused("0,1\n", plain(), &["header: true"]);
+
+        // An index that is not surely one.
+        refused(
+            ",a,y\n7,1,2\n3,4,5\n",
+            plain(),
+            &["no name", "skip: [0]", "skip: []"],
+        );
+        refused("id,a,y\n0,1,2\n1,4,5\n", plain(), &["`id`", "skip: [0]"]);
+        assert_eq!(
+            read("id,a,y\n0,1,2\n1,4,5\n", skip(&[name("id")])),
+            (vec![1., 4.], vec![2., 5.])
+        );
+        let counted: String = (0..9).map(|k| format!("{k},{}.5,1\n", k * k)).collect();
+        refused(
+            &counted,
+            plain(),
+            &["no header", "counts the rows", "skip: [0]"],
+        );
+        assert_eq!(read(&counted, skip(&[])).0.len(), 18);
+
+        // A target that is not the last column.
+        let first = "y,a,b\n1,2,3\n4,5,6\n";
+        refused(first, plain(), &["`y`", "target: \"y\"", "target: \"b\""]);
+        assert_eq!(
+            read(first, target(name("y"))),
+            (vec![2., 3., 5., 6.], vec![1., 4.])
+        );
+        assert_eq!(read(first, target(Column::Index(2))).1, [3., 6.]);
+        refused(first, target(name("z")), &["no column \"z\"", "\"a\""]);
+        refused("1,2\n3,4\n", target(name("z")), &["without names"]);
+        refused("1,2\n3,4\n", target(Column::Index(2)), &["no column 2"]);
+
+        // A first row of marks or of damaged numbers is no header.
+        for row in ["NA,NA,NA", "?,?,?", "1.0x,0.5x,2x", "nan,a,b"] {
+            refused(&format!("{row}\n1,2,3\n"), plain(), &["line 1"]);
+        }
+        assert_eq!(read("NA,b,y\n1,2,3\n", header(true)).1, [3.0]);
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.svm");
+        fs::write(&path, "1 1:2\n").unwrap();
+        let message = read_as(&path, &header(true)).unwrap_err().to_string();
+        assert!(message.contains("header is for .csv"), "{message}");
+    }
+
+    #[test]
+    fn huge_indices_and_archives_are_refused() {
+        let message = message("t.svm", b"1 200000000:1\n");
+        assert!(
+            message.contains("line 1") && message.contains("for 1 entries"),
+            "{message}"
+        );
+        // Sixteen million numbers are held, however empty.
+        assert!(read_bytes("t.svm", b"1 10000000:1\n").is_ok());
+        let utf16 = read_bytes("t.csv", &[0xff, 0xfe, b'1', 0]).unwrap_err();
+        assert!(utf16.to_string().contains("UTF-16"));
+    }
+
+    #[test]
+    fn columns_that_are_constant_but_for_rounding_become_zero() {
+        let third = 1.0 / 3.0;
+        let mut data = dataset(
+            2,
+            &[0.1 + 0.2, third, 0.3, third + 1e-9, 0.3, third],
+            &[1., 2., 3.],
+        );
+        assert!(data.is_constant(0) && !data.is_constant(1));
+        data.standardize();
+        assert_eq!([data.row(0)[0], data.row(1)[0], data.row(2)[0]], [0.0; 3]);
+        assert!(
+            (data.row(1)[1] - 2f64.sqrt()).abs() < 1e-5,
+            "{:?}",
+            data.row(1)
+        );
     }
 
     #[test]

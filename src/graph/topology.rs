@@ -2,7 +2,7 @@
 //!
 //! The random families are redrawn, each draw from its own stream, until one is connected.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,8 @@ pub enum GraphSpec {
         neighbors: usize,
         rewiring: f64,
     },
-    /// A text file with one edge `i j` a line, agents counted from 0; blank lines and `#` comments are skipped.
+    /// A text file with one edge `i j` a line, agents counted from 0; blank lines and `#` comments are skipped, but for
+    /// `# agents: 12`, which says how many there are where the last ones have no edge.
     EdgeList(PathBuf),
 }
 
@@ -101,12 +102,8 @@ impl GraphSpec {
                 Some(small_world(agents, neighbors, rewiring, rng))
             }),
             GraphSpec::EdgeList(ref file) => {
-                let edges = read_edges(file)?;
-                let agents = edges
-                    .iter()
-                    .map(|&(i, j)| i.max(j))
-                    .max()
-                    .map_or(0, |i| i.saturating_add(1));
+                let (agents, edges) = read_edges(file)?;
+                tracing::info!("{}: {agents} agents, {} edges", file.display(), edges.len());
                 fixed(agents, edges)
             }
         }?;
@@ -424,32 +421,51 @@ fn small_world(agents: usize, neighbors: usize, rewiring: f64, rng: &mut Stream)
     edges
 }
 
-fn read_edges(file: &Path) -> Result<Edges, GraphError> {
+/// The number of agents and the edges, each once. Agents are as many as a comment `# agents: n` says, else one more than the
+/// largest number.
+///
+/// # Errors
+/// A line that is no edge; a list that holds some edges in both directions and others in one, like a directed graph's.
+fn read_edges(file: &Path) -> Result<(usize, Edges), GraphError> {
     let text = std::fs::read_to_string(file).map_err(|source| GraphError::Read {
         file: file.into(),
         source,
     })?;
+    // The line that each direction stands on.
+    let mut directed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     let mut edges = Edges::new();
+    let mut said = None;
     for (number, line) in text.lines().enumerate() {
-        let content = line.split('#').next().unwrap_or_default().trim();
+        let (content, comment) = line.split_once('#').unwrap_or((line, ""));
+        let content = content.trim();
+        let fault = |found: &str, expected| GraphError::EdgeLine {
+            file: file.into(),
+            line: number + 1,
+            found: found.trim().chars().take(60).collect(),
+            expected,
+        };
+        if let Some(count) = comment.trim().strip_prefix("agents:") {
+            match count.trim().parse::<usize>() {
+                Ok(count) => said = Some(count),
+                Err(_) => return Err(fault(line, "`# agents: 12`")),
+            }
+        }
         if content.is_empty() {
             continue;
         }
-        let fault = |expected| GraphError::EdgeLine {
-            file: file.into(),
-            line: number + 1,
-            found: content.chars().take(60).collect(),
-            expected,
-        };
         let ends: Option<Vec<usize>> = content
             .split_whitespace()
             .map(|word| word.parse().ok())
             .collect();
         match ends.as_deref() {
-            Some(&[i, j]) if i != j => edges.push((i, j)),
-            Some(&[_, _]) => return Err(fault("two different agents")),
+            Some(&[i, j]) if i != j => {
+                edges.push((i, j));
+                directed.insert((i, j), number + 1);
+            }
+            Some(&[_, _]) => return Err(fault(content, "two different agents")),
             _ => {
                 return Err(fault(
+                    content,
                     "an edge `i j`: two agents counted from 0, separated by a space",
                 ));
             }
@@ -458,7 +474,32 @@ fn read_edges(file: &Path) -> Result<Edges, GraphError> {
     if edges.is_empty() {
         return Err(GraphError::NoEdges { file: file.into() });
     }
-    Ok(edges)
+    let reversed = |&(i, j): &(usize, usize)| directed.contains_key(&(j, i));
+    if directed.keys().any(reversed)
+        && let Some((edge, line)) = directed.iter().find(|(edge, _)| !reversed(edge))
+    {
+        return Err(GraphError::EdgeLine {
+            file: file.into(),
+            line: *line,
+            found: format!("{} {}", edge.0, edge.1),
+            expected: "its other direction too, since other edges stand in both: this looks like a directed graph; \
+                list every edge once, or in both directions",
+        });
+    }
+    let largest = edges.iter().map(|&(i, j)| i.max(j)).max().unwrap_or(0);
+    let agents = largest.saturating_add(1);
+    match said {
+        Some(said) if said < agents => Err(GraphError::OutOfRange {
+            graph: file.display().to_string(),
+            edge: edges
+                .iter()
+                .copied()
+                .find(|&(i, j)| i.max(j) == largest)
+                .unwrap_or_default(),
+            agents: said,
+        }),
+        said => Ok((said.unwrap_or(agents), edges)),
+    }
 }
 
 #[cfg(test)]

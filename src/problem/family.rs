@@ -9,7 +9,7 @@
 //! `published: true` draws the LASSO as the public MiLoDo code does: it builds a sparse truth and then uses a dense one.
 
 use super::{Loss, Problem, ProblemError, Regularizer, Shard};
-use crate::data::{self, Split};
+use crate::data::{self, Column, Columns, Split};
 use crate::random;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
@@ -130,6 +130,15 @@ pub enum ProblemSpec {
         /// One class against the rest: rows of this class become +1, all others −1.
         #[serde(default)]
         positive: Option<f64>,
+        /// Of a CSV file: whether line 1 is a header; found out if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        header: Option<bool>,
+        /// Of a CSV file: the target's column, `"name"` or number from 0; the last if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<Column>,
+        /// Of a CSV file: columns to leave out, `["name", 0]`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        skip: Option<Vec<Column>>,
     },
 }
 
@@ -215,6 +224,9 @@ impl std::fmt::Display for ProblemSpec {
             split,
             standardize,
             positive,
+            header,
+            target,
+            skip,
             ..
         } = self
         else {
@@ -234,6 +246,16 @@ impl std::fmt::Display for ProblemSpec {
         }
         if let Some(class) = positive {
             write!(f, ", positive: {class}")?;
+        }
+        if let Some(header) = header {
+            write!(f, ", header: {header}")?;
+        }
+        if let Some(target) = target {
+            write!(f, ", target: {target}")?;
+        }
+        if let Some(skip) = skip {
+            let all: Vec<String> = skip.iter().map(ToString::to_string).collect();
+            write!(f, ", skip: [{}]", all.join(", "))?;
         }
         write!(f, ")")
     }
@@ -417,6 +439,9 @@ impl ProblemSpec {
             split,
             standardize,
             positive,
+            header,
+            target,
+            skip,
             ..
         } = self
         else {
@@ -436,7 +461,13 @@ impl ProblemSpec {
                 ));
             }
         }
-        let mut set = data::read(path)?;
+        let columns = Columns {
+            header: *header,
+            target: target.clone(),
+            skip: skip.clone(),
+        };
+        let mut set = data::read_as(path, &columns)?;
+        data::say_once(path, &set.notes);
         if let Some(class) = positive {
             if !set.targets.contains(class) {
                 let expected = format!("a label that occurs in {}", path.display());
@@ -611,6 +642,9 @@ mod tests {
                 split: Split::Sorted,
                 standardize: true,
                 positive: None,
+                header: None,
+                target: None,
+                skip: None,
             };
             let problem = spec.sample(7, 1, Role::Test, 0).unwrap();
             assert!(problem.name().contains(&format!("l1_share: {share}, ")));
