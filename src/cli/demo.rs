@@ -46,7 +46,13 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let checkpoint = out.join("checkpoints").join("demo");
 
     head(1, "meta-training a small rule", clock);
-    train::with_bar(&recipe, &checkpoint, false, TrainDevice::open(args.device)?)?;
+    train::with_bar(
+        &recipe,
+        &checkpoint,
+        false,
+        TrainDevice::open(args.device)?,
+        context,
+    )?;
     if stop::requested() {
         return Ok(());
     }
@@ -80,6 +86,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         seed: args.seed,
         options: Options {
             steps: 100_000,
+            stop: stop::requested,
             ..Options::default()
         },
         cache: None,

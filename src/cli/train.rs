@@ -1,13 +1,18 @@
 //! `starling train`: meta-train a rule from a recipe.
 
 use super::{Context, output, stop};
-use starling::files::{read_text, write_atomic};
+use protobuf::Message;
+use starling::files::read_text;
 use starling::rule::parse_ron;
-use starling::train::checkpoint::{Folder, read_recipe};
-use starling::train::trainer::{Outcome, Settings};
+use starling::train::checkpoint::{Folder, Position, read_recipe};
+use starling::train::trainer::{Outcome, Save, Settings};
 use starling::train::{DeviceChoice, Progress, Recipe, TrainDevice, train};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use tensorboard_rs::summary_writer::SummaryWriter;
+use std::time::SystemTime;
+use tensorboard_proto::event::Event;
+use tensorboard_rs::record_writer::RecordWriter;
+use tensorboard_rs::summary::scalar;
 
 /// Meta-train a rule from a recipe.
 #[derive(clap::Args)]
@@ -48,41 +53,111 @@ pub fn recipe(path: &Path) -> anyhow::Result<Recipe> {
     Ok(recipe)
 }
 
-/// TensorBoard scalars. The writer panics on its own thread where it cannot write, so the folder is probed first.
+/// TensorBoard scalars, written on this thread: a full disk is an error like any other.
 struct Board {
-    writer: SummaryWriter,
+    writer: RecordWriter<File>,
+    path: PathBuf,
 }
 
 impl Board {
+    /// A new event file in `folder`.
     fn open(folder: &Path) -> anyhow::Result<Self> {
-        let probe = folder.join(".probe");
-        write_atomic(&probe, b"")?;
-        std::fs::remove_file(&probe)?;
-        Ok(Self {
-            writer: SummaryWriter::new(folder),
-        })
+        std::fs::create_dir_all(folder).map_err(|e| failed(folder, &e))?;
+        let time = since_epoch();
+        let name = format!(
+            "events.out.tfevents.{:010}.{}.0",
+            time as u64,
+            std::process::id()
+        );
+        let path = folder.join(name);
+        let file = File::create(&path).map_err(|e| failed(&path, &e))?;
+        let mut board = Self {
+            writer: RecordWriter::new(file),
+            path,
+        };
+        let mut first = Event::new();
+        first.set_file_version("brain.Event:2".into());
+        board.write(first)?;
+        Ok(board)
     }
 
-    fn add(&mut self, p: &Progress) {
-        let step = p.meta_steps as usize;
-        let mut scalar = |tag: &str, v: f64| {
-            if v.is_finite() {
-                self.writer.add_scalar(tag, v as f32, step);
-            }
-        };
-        scalar("train/meta_loss", p.meta_loss);
-        scalar("train/log10_gap", p.gap);
-        scalar("train/gradient_norm", p.gradient_norm);
-        scalar("train/skipped_gradients", p.skipped as f64);
-        scalar("train/stage", p.stage as f64);
-        scalar("speed/agent_coordinate_steps_per_second", p.throughput);
-        if let Some(score) = p.validation {
-            scalar("validation/log10_gap", score);
-        }
-        if let Some(best) = p.best {
-            scalar("validation/best_log10_gap", best);
-        }
+    fn write(&mut self, mut event: Event) -> anyhow::Result<()> {
+        event.set_wall_time(since_epoch());
+        let bytes = event.write_to_bytes()?;
+        self.writer
+            .write(&bytes)
+            .map_err(|e| failed(&self.path, &e))
     }
+
+    fn add(&mut self, p: &Progress) -> anyhow::Result<()> {
+        let scalars = [
+            ("train/meta_loss", Some(p.meta_loss)),
+            ("train/log10_gap", Some(p.gap)),
+            ("train/gradient_norm", Some(p.gradient_norm)),
+            ("train/skipped_gradients", Some(p.skipped as f64)),
+            ("train/stage", Some(p.stage as f64)),
+            (
+                "speed/agent_coordinate_steps_per_second",
+                Some(p.throughput),
+            ),
+            ("validation/log10_gap", p.validation),
+            ("validation/best_log10_gap", p.validation.and(p.best)),
+            ("validation/start_log10_gap", p.validation.and(p.start)),
+        ];
+        for (tag, value) in scalars {
+            if let Some(value) = value.filter(|v| v.is_finite()) {
+                let mut event = Event::new();
+                event.set_step(p.meta_steps as i64);
+                event.set_summary(scalar(tag, value as f32));
+                self.write(event)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!("cannot write {}: {error}", path.display())
+}
+
+fn since_epoch() -> f64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// How far a training came, for people or as JSON.
+fn summary(out: &Path, p: &Position, total: u64, context: Context) -> String {
+    let finished = p.batches == total;
+    if context.json {
+        return serde_json::json!({
+            "checkpoint": out.display().to_string(), "finished": finished, "batches": p.batches, "meta_steps": p.meta_steps,
+            "skipped": p.skipped, "best_validation": p.best_score, "best_batch": p.best_batch, "start_validation": p.start_score,
+            "validation_steps": p.horizon, "seed": p.seed, "device": p.device,
+        })
+        .to_string();
+    }
+    let state = if finished {
+        "finished"
+    } else {
+        "stopped and saved (--resume continues)"
+    };
+    let mut text = format!(
+        "{}: {state} after {} of {total} batches, {} meta-steps ({} skipped)",
+        out.display(),
+        p.batches,
+        p.meta_steps,
+        p.skipped
+    );
+    if let (Some(best), Some(start)) = (p.best_score, p.start_score) {
+        text += &format!(
+            "\n  best rule: batch {}, mean log10 gap {best:.2} on validation problems after {} steps (untrained start {start:.2}), {}",
+            p.best_batch,
+            p.horizon,
+            Folder::new(out).best().display()
+        );
+    }
+    text
 }
 
 /// Trains with progress bar and event files.
@@ -91,6 +166,7 @@ pub fn with_bar(
     out: &Path,
     resume: bool,
     device: TrainDevice,
+    context: Context,
 ) -> anyhow::Result<Outcome> {
     let bar = output::bar(
         recipe.batches(),
@@ -107,8 +183,10 @@ pub fn with_bar(
                 Err(e) => failed = Some(e),
             }
         }
-        if let Some(board) = &mut board {
-            board.add(p);
+        if let Some(open) = &mut board
+            && let Err(e) = open.add(p)
+        {
+            failed.get_or_insert(e);
         }
         bar.set_position(p.batches.0);
         let best = p.best.map_or(String::new(), |b| format!("  best {b:.2}"));
@@ -128,6 +206,13 @@ pub fn with_bar(
         }
         failed.is_none() && !stop::requested()
     };
+    let (total, folder) = (recipe.batches(), out.to_owned());
+    let mut border = |save: Option<Save>| {
+        let folder = folder.clone();
+        stop::rescue(save.map(|save| -> stop::Rescue {
+            Box::new(move || Ok(summary(&folder, &save()?, total, context)))
+        }));
+    };
     let outcome = train(
         recipe,
         Settings {
@@ -135,9 +220,12 @@ pub fn with_bar(
             resume,
             device,
             observe: &mut observe,
+            border: &mut border,
         },
-    )?;
+    );
+    stop::rescue(None);
     bar.finish_and_clear();
+    let outcome = outcome?;
     match failed {
         Some(error) => Err(error),
         None => Ok(outcome),
@@ -174,34 +262,22 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         recipe.seed = seed;
     }
     let device = TrainDevice::open(args.device)?;
-    let outcome = with_bar(&recipe, &out, args.resume, device)?;
+    let outcome = with_bar(&recipe, &out, args.resume, device, context)?;
     let p = &outcome.position;
-    if context.json {
-        output::json(&serde_json::json!({
-            "checkpoint": out.display().to_string(), "finished": outcome.finished, "batches": p.batches, "meta_steps": p.meta_steps,
-            "skipped": p.skipped, "best_validation": p.best_score, "best_batch": p.best_batch, "seed": p.seed, "device": p.device,
-        }));
-    } else {
-        let state = if outcome.finished {
-            "finished"
-        } else {
-            "stopped and saved"
-        };
-        output::line(format!(
-            "{}: {state} after {} of {} batches, {} meta-steps ({} skipped)",
-            out.display(),
-            p.batches,
-            recipe.batches(),
-            p.meta_steps,
-            p.skipped
-        ));
-        if let Some(score) = p.best_score {
-            output::line(format!(
-                "  best rule: batch {}, mean log10 gap {score:.2} on validation problems, {}",
-                p.best_batch,
-                outcome.best.display()
-            ));
-        }
+    output::line(summary(&out, p, recipe.batches(), context));
+    if p.best_batch == 0 && p.batches > 0 {
+        tracing::warn!(
+            "no validation was better than the untrained start: {} is that start. A smaller learning_rate, more batches or a \
+             validation more often (validation: (every: ..)) may help",
+            outcome.best.display()
+        );
+    }
+    if p.skipped > 0 {
+        tracing::warn!(
+            "{} of {} windows were skipped: their loss or gradient was not a finite number",
+            p.skipped,
+            p.meta_steps
+        );
     }
     Ok(())
 }

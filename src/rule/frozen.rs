@@ -144,11 +144,19 @@ impl FrozenRule {
             reason,
         };
         self.check().map_err(content)?;
+        let text = self.text().map_err(|e| content(e.to_string()))?;
+        Ok(write_atomic(path, text.as_bytes())?)
+    }
+
+    /// What [`Self::write`] writes.
+    ///
+    /// # Errors
+    /// None that a rule could cause.
+    pub fn text(&self) -> Result<String, ron::Error> {
         let style = ron::ser::PrettyConfig::new()
             .depth_limit(5)
             .compact_arrays(true);
-        let text = ron::ser::to_string_pretty(self, style).map_err(|e| content(e.to_string()))?;
-        Ok(write_atomic(path, text.as_bytes())?)
+        ron::ser::to_string_pretty(self, style)
     }
 
     fn check(&self) -> Result<(), String> {

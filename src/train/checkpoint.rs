@@ -5,6 +5,7 @@
 //!   recipe.ron        what is trained on what
 //!   progress.ron      the position, and which burnpack files belong to it; written last, atomically
 //!   rule-N.bpk  first-N.bpk  second-N.bpk  average-N.bpk     parameters, Adam's two moments, averaged parameters after batch N
+//!   best-N.ron        the best rule up to batch N
 //!   best.ron          the best rule so far, frozen
 //!   tensorboard/      event files
 //! ```
@@ -14,13 +15,14 @@ use super::error::TrainError;
 use super::parameters;
 use super::recipe::Recipe;
 use crate::files::{FileError, read_text, write_atomic};
-use crate::rule::parse_ron;
+use crate::rule::{FrozenRule, parse_ron};
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Position in the curriculum, and counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,9 +35,18 @@ pub struct Position {
     pub adam_steps: u64,
     /// Windows whose gradient was not finite and was skipped.
     pub skipped: u64,
+    /// Windows in which no network was asked, and nothing learned.
+    #[serde(default)]
+    pub idle: u64,
+    /// Steps of the validation that the scores below come from; 0 before the first.
+    #[serde(default)]
+    pub horizon: u64,
+    /// Validation score of the rule that training started from.
+    #[serde(default)]
+    pub start_score: Option<f64>,
     /// Best validation score so far.
     pub best_score: Option<f64>,
-    /// Batch after which it was reached.
+    /// Batch after which it was reached; 0: the start.
     pub best_batch: u64,
     /// Seed in force.
     pub seed: u64,
@@ -59,6 +70,9 @@ struct ProgressFile {
     position: Position,
     /// SHA-256 of the burnpack files.
     sha256: [String; KINDS.len()],
+    /// SHA-256 of the best rule; `None`: there was none yet.
+    #[serde(default)]
+    best_sha256: Option<String>,
 }
 
 /// Adam's moments and the running mean of the parameters, in visiting order of the parameters.
@@ -73,6 +87,7 @@ pub struct Moments {
 }
 
 /// A folder of checkpoints.
+#[derive(Clone)]
 pub struct Folder {
     path: PathBuf,
 }
@@ -88,6 +103,11 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// The hash that ties checkpoint and rule file to their recipe.
 pub fn recipe_hash(recipe: &Recipe) -> String {
     sha256(ron::to_string(recipe).unwrap_or_default().as_bytes())
+}
+
+/// Whether a file belongs to the checkpoint of one batch.
+fn is_numbered(name: &str) -> bool {
+    name.ends_with(".bpk") || (name.starts_with("best-") && name.ends_with(".ron"))
 }
 
 const KINDS: [&str; 4] = ["rule", "first", "second", "average"];
@@ -108,6 +128,9 @@ impl Folder {
     }
     fn progress(&self) -> PathBuf {
         self.path.join("progress.ron")
+    }
+    fn kept_best(&self, batches: u64) -> PathBuf {
+        self.path.join(format!("best-{batches}.ron"))
     }
     fn pack(&self, kind: &str, batches: u64) -> PathBuf {
         self.path.join(format!("{kind}-{batches}.bpk"))
@@ -146,7 +169,7 @@ impl Folder {
         for entry in entries.flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".bpk")
+            if is_numbered(&name)
                 || ["progress.ron", "recipe.ron", "best.ron"].contains(&name.as_str())
             {
                 std::fs::remove_file(&path).map_err(|e| fail(&path, e))?;
@@ -182,8 +205,12 @@ impl Folder {
         module: &M,
         moments: &Moments,
         position: &Position,
+        best: Option<&FrozenRule>,
         recipe: &Recipe,
     ) -> Result<(), TrainError> {
+        // Two threads may save: the one that trains, and one that ends it. Files of both would not belong together.
+        static SAVING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
         let fail = |reason: String| TrainError::Checkpoint {
             path: self.path.clone(),
             reason,
@@ -203,11 +230,16 @@ impl Folder {
             *hash = sha256(&bytes);
             write_atomic(&self.pack(kind, position.batches), &bytes)?;
         }
+        let best = best.map(FrozenRule::text).transpose()?;
+        if let Some(text) = &best {
+            write_atomic(&self.kept_best(position.batches), text.as_bytes())?;
+        }
         let file = ProgressFile {
             format: FORMAT,
             recipe_hash: recipe_hash(recipe),
             position: position.clone(),
             sha256: hashes,
+            best_sha256: best.map(|text| sha256(text.as_bytes())),
         };
         let text = ron::ser::to_string_pretty(&file, Default::default())
             .map_err(|e| fail(e.to_string()))?;
@@ -220,8 +252,10 @@ impl Folder {
             let name = entry.file_name().to_string_lossy().into_owned();
             let current = KINDS
                 .iter()
-                .any(|k| name == format!("{k}-{}.bpk", position.batches));
-            if name.ends_with(".bpk") && !current {
+                .map(|k| self.pack(k, position.batches))
+                .chain([self.kept_best(position.batches)])
+                .any(|path| path == entry.path());
+            if is_numbered(&name) && !current {
                 // A leftover costs only space.
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -229,7 +263,33 @@ impl Folder {
         Ok(())
     }
 
-    /// Restores parameters, moments and position into a module of the same structure.
+    /// The best rule of the checkpoint after batch `batches`, whose hash is `expected`; `best.ron` is put right where it is missing or
+    /// differs.
+    fn read_best(&self, batches: u64, expected: &str) -> Result<FrozenRule, TrainError> {
+        let kept = self.kept_best(batches);
+        let text = read_text(&kept)?;
+        if sha256(text.as_bytes()) != expected {
+            return Err(TrainError::Checkpoint {
+                path: self.path.clone(),
+                reason: format!(
+                    "{} is damaged: its SHA-256 is not the one recorded; begin anew with --restart",
+                    kept.display()
+                ),
+            });
+        }
+        let rule = FrozenRule::read(&kept)?;
+        let best = self.best();
+        if std::fs::read(&best).ok().as_deref() != Some(text.as_bytes()) {
+            tracing::warn!(
+                "{} was missing or not the best rule of the checkpoint; restored",
+                best.display()
+            );
+            write_atomic(&best, text.as_bytes())?;
+        }
+        Ok(rule)
+    }
+
+    /// Restores parameters, moments, position and the best rule into a module of the same structure.
     ///
     /// # Errors
     /// A missing or damaged file, or a checkpoint of another recipe.
@@ -237,7 +297,7 @@ impl Folder {
         &self,
         module: M,
         recipe: &Recipe,
-    ) -> Result<(M, Moments, Position), TrainError> {
+    ) -> Result<(M, Moments, Position, Option<FrozenRule>), TrainError> {
         let fail = |reason: String| TrainError::Checkpoint {
             path: self.path.clone(),
             reason,
@@ -286,7 +346,13 @@ impl Folder {
             second: next(),
             average: next(),
         };
-        Ok((module, moments, file.position))
+        let best = match &file.best_sha256 {
+            Some(expected) => Some(self.read_best(file.position.batches, expected)?),
+            // Checkpoints of before it was kept have `best.ron` alone.
+            None if file.position.best_score.is_some() => Some(FrozenRule::read(&self.best())?),
+            None => None,
+        };
+        Ok((module, moments, file.position, best))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::files::FileError;
 use crate::graph::GraphError;
 use crate::problem::ProblemError;
 use crate::rule::{AlgorithmError, RuleError, SpecError};
+use crate::simulate::OptimumRefuted;
 use std::path::PathBuf;
 
 /// Why training could not go on.
@@ -20,6 +21,18 @@ pub enum TrainError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// Too many windows whose gradient was not finite.
+    #[error(
+        "{skipped} of {meta_steps} windows were skipped because their loss or gradient was not a finite number: nothing, or something \
+         else, was trained. A smaller learning_rate or truncation helps where iterates diverge; other problems where F* is 0 (a truth \
+         of zeros, sparsity: 1)"
+    )]
+    Skipped {
+        /// Windows skipped.
+        skipped: u64,
+        /// Windows in all.
+        meta_steps: u64,
     },
     /// A malformed recipe or progress file.
     #[error(transparent)]
@@ -39,6 +52,12 @@ pub enum TrainError {
     /// A rule file.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A rule that cannot be put into words.
+    #[error("the rule cannot be written: {0}")]
+    Text(#[from] ron::Error),
+    /// The optimum of a validation problem is wrong.
+    #[error(transparent)]
+    Optimum(#[from] OptimumRefuted),
     /// A rule that does not fit its problems.
     #[error(transparent)]
     Algorithm(#[from] AlgorithmError),

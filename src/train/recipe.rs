@@ -241,10 +241,26 @@ impl Recipe {
             )?;
         }
         match &self.rule {
-            RuleRecipe::Shared { hidden, .. } => need(
-                hidden.iter().all(|w| (1..=MAX_WIDTH).contains(w)),
-                format!("hidden is {hidden:?}, expected widths from 1 to {MAX_WIDTH}"),
-            ),
+            RuleRecipe::Shared {
+                hidden, refresh, ..
+            } => {
+                need(
+                    hidden.iter().all(|w| (1..=MAX_WIDTH).contains(w)),
+                    format!("hidden is {hidden:?}, expected widths from 1 to {MAX_WIDTH}"),
+                )?;
+                for (k, s) in self.stages.iter().enumerate() {
+                    need(
+                        hidden.is_empty() || s.truncation >= *refresh as usize,
+                        format!(
+                            "truncation of stage {} is {}, expected at least refresh {refresh}: a window in which the networks \
+                             are not asked teaches them nothing",
+                            k + 1,
+                            s.truncation
+                        ),
+                    )?;
+                }
+                Ok(())
+            }
             RuleRecipe::Milodo { step } => {
                 need(
                     step.is_finite() && *step > 0.0,

@@ -41,6 +41,8 @@ pub struct Progress {
     pub throughput: f64,
     /// Windows skipped so far because their gradient was not finite.
     pub skipped: u64,
+    /// Validation of the rule that training started from: mean `log₁₀` gap.
+    pub start: Option<f64>,
     /// Newest validation: mean `log₁₀` gap, if one was made after this window.
     pub validation: Option<f64>,
     /// Best validation so far.
@@ -57,7 +59,13 @@ pub struct Settings<'a> {
     pub device: TrainDevice,
     /// Called after every window; `false` stops: the batch under way is dropped, the checkpoint before it is written.
     pub observe: &'a mut dyn FnMut(&Progress) -> bool,
+    /// Given, at every border between two batches, what saves the checkpoint of that border: for whoever must end training in the
+    /// middle of the next batch, from another thread. `None` once training saves by itself.
+    pub border: &'a mut dyn FnMut(Option<Save>),
 }
+
+/// Writes a checkpoint; returns its position.
+pub type Save = Box<dyn FnOnce() -> Result<Position, TrainError> + Send>;
 
 /// How training ended.
 #[derive(Clone, Debug)]
@@ -82,6 +90,10 @@ pub fn chunk_size(numbers: usize, agents: usize, dimension: usize, problems: usi
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Score of a validation problem on which the rule diverged.
 const DIVERGED: f64 = 10.0;
+/// Training fails once more than this share of its windows was skipped …
+const SKIPPED_SHARE: f64 = 0.25;
+/// … of at least so many, or at its end.
+const FIRST_WINDOWS: u64 = 40;
 
 /// Trains what the recipe says.
 ///
@@ -140,6 +152,10 @@ struct Trainer<'a, M: RuleModule> {
     folder: Folder,
     graphs: Vec<Graph>,
     validation: Vec<(usize, Problem, Optimum)>,
+    /// The rule that training starts from.
+    start: Structure,
+    /// The best rule so far.
+    best: Option<FrozenRule>,
     module: M,
     values: Vec<f64>,
     moments: Moments,
@@ -177,7 +193,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             second: vec![0.0; length],
             average: parameters::values(&module),
         };
-        let (module, moments, position) = if settings.resume {
+        let start = module.frozen();
+        let (module, moments, position, best) = if settings.resume {
             folder.load(module, recipe)?
         } else {
             folder.clear()?;
@@ -186,9 +203,9 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                 device: settings.device.name.clone(),
                 ..Position::default()
             };
-            folder.save(&module, &fresh, &position, recipe)?;
+            folder.save(&module, &fresh, &position, None, recipe)?;
             folder.write_recipe(recipe)?;
-            (module, fresh, position)
+            (module, fresh, position, None)
         };
         Ok(Self {
             values: parameters::values(&module),
@@ -198,6 +215,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             folder,
             graphs,
             validation,
+            start,
+            best,
             module,
             moments,
             position,
@@ -207,8 +226,16 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
     fn run(mut self) -> Result<Outcome, TrainError> {
         let total = self.recipe.batches();
         let mut saved = Instant::now();
+        if let Some((_, stage)) = self.recipe.stage(self.position.batches)
+            && self.position.horizon == 0
+        {
+            self.announce_border();
+            // The start is the first of the best.
+            self.measure_again(self.validation_horizon(stage))?;
+        }
         while let Some((stage_index, stage)) = self.recipe.stage(self.position.batches) {
             let stage = *stage;
+            self.announce_border();
             // A stopped batch is dropped whole: training continues from its start, as if nothing had happened.
             let before = (
                 self.values.clone(),
@@ -218,6 +245,16 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             let flow = self.batch(stage_index, &stage, total)?;
             if flow == Flow::Drop {
                 (self.values, self.moments, self.position) = before;
+            }
+            let p = &self.position;
+            let too_many = p.skipped as f64 > SKIPPED_SHARE * p.meta_steps as f64;
+            if too_many && (p.meta_steps >= FIRST_WINDOWS || p.batches == total) {
+                let error = TrainError::Skipped {
+                    skipped: p.skipped,
+                    meta_steps: p.meta_steps,
+                };
+                self.save()?;
+                return Err(error);
             }
             if flow != Flow::GoOn {
                 self.save()?;
@@ -266,11 +303,23 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             done += steps;
             self.position.meta_steps += 1;
             let norm = window.gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-            if norm.is_finite() && window.loss.is_finite() {
+            if !(norm.is_finite() && window.loss.is_finite()) {
+                self.position.skipped += 1;
+                // At once, and then ever more rarely.
+                if self.position.skipped.is_power_of_two() {
+                    tracing::warn!(
+                        "window {}: skipped, its loss is {} and its gradient's norm {norm}; {} of {} so far",
+                        self.position.meta_steps,
+                        window.loss,
+                        self.position.skipped,
+                        self.position.meta_steps
+                    );
+                }
+            } else if norm > 0.0 {
                 self.adam(&window.gradient, norm, stage.learning_rate);
                 self.module = parameters::with_values(self.module.clone(), &self.values);
             } else {
-                self.position.skipped += 1;
+                self.position.idle += 1;
             }
             let throughput = (numbers * steps) as f64 / clock.elapsed().as_secs_f64();
             // The states of a diverged unroll are of no use to the windows after it, and a solved one has nothing left to teach:
@@ -299,6 +348,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                 gradient_norm: norm,
                 throughput,
                 skipped: self.position.skipped,
+                start: self.position.start_score,
                 validation,
                 best: self.position.best_score,
             };
@@ -391,41 +441,94 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         }
     }
 
-    /// Mean `log₁₀` gap of the frozen rule on the validation problems, over a horizon longer than the stage's, in f64;
-    /// the best rule is written.
+    /// Validates the averaged parameters; the best rule is written.
     fn validate(&mut self, stage: &Stage) -> Result<f64, TrainError> {
+        let horizon = self.validation_horizon(stage);
+        if self.position.horizon != horizon {
+            self.measure_again(horizon)?;
+        }
         let structure =
             parameters::with_values(self.module.clone(), &self.moments.average).frozen();
-        let horizon = (stage.horizon * self.recipe.validation.horizon_factor) as u64;
+        let score = self.score(&structure, horizon)?;
+        // A NaN is no better than anything.
+        if self.position.best_score.is_none_or(|best| score < best) {
+            let (batch, meta_steps) = (self.position.batches, self.position.meta_steps);
+            self.keep_best(structure, score, batch, meta_steps)?;
+        }
+        Ok(score)
+    }
+
+    /// Steps of a validation: scores of different horizons are not compared.
+    fn validation_horizon(&self, stage: &Stage) -> u64 {
+        (stage.horizon * self.recipe.validation.horizon_factor) as u64
+    }
+
+    /// Measures the start and the best so far over another horizon.
+    fn measure_again(&mut self, horizon: u64) -> Result<(), TrainError> {
+        let start = self.start.clone();
+        let score = self.score(&start, horizon)?;
+        self.position.start_score = Some(score);
+        self.position.horizon = horizon;
+        match self.best.take() {
+            Some(best) if self.position.best_batch > 0 => {
+                let again = self.score(&best.structure, horizon)?;
+                // One that does worse than the start over the longer horizon is not the best.
+                if again < score {
+                    let (batch, meta_steps) =
+                        (self.position.best_batch, best.provenance.meta_steps);
+                    return self.keep_best(best.structure, again, batch, meta_steps);
+                }
+            }
+            _ => {}
+        }
+        self.keep_best(start, score, 0, 0)
+    }
+
+    /// Writes the best rule.
+    fn keep_best(
+        &mut self,
+        structure: Structure,
+        score: f64,
+        batch: u64,
+        meta_steps: u64,
+    ) -> Result<(), TrainError> {
+        let provenance = Provenance {
+            meta_steps,
+            ..self.provenance(score)
+        };
+        let rule = FrozenRule::new(structure, provenance);
+        rule.write(&self.folder.best())?;
+        self.position.best_score = Some(score);
+        self.position.best_batch = batch;
+        self.best = Some(rule);
+        Ok(())
+    }
+
+    /// Mean score of a rule on the validation problems, in f64.
+    fn score(&self, structure: &Structure, horizon: u64) -> Result<f64, TrainError> {
+        let graphs = &self.graphs;
         let scores = self
             .validation
             .par_iter()
-            .map(|(g, problem, optimum)| {
-                score(&structure, &self.graphs[*g], problem, optimum, horizon)
-            })
+            .map(|(g, problem, optimum)| score(structure, &graphs[*g], problem, optimum, horizon))
             .collect::<Result<Vec<f64>, TrainError>>()?;
-        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
-        // A longer horizon gives other scores: the last stage's validations alone decide, the others hold the place.
-        let first_of_stage =
-            self.position.best_batch <= self.stage_start(self.position.batches - 1);
-        if self.position.best_score.is_none_or(|b| mean < b) || first_of_stage {
-            self.position.best_score = Some(mean);
-            self.position.best_batch = self.position.batches;
-            FrozenRule::new(structure, self.provenance(mean)).write(&self.folder.best())?;
-        }
-        Ok(mean)
+        Ok(scores.iter().sum::<f64>() / scores.len() as f64)
     }
 
-    /// First batch of the stage that batch `number` belongs to.
-    fn stage_start(&self, number: u64) -> u64 {
-        let mut start = 0;
-        for s in &self.recipe.stages {
-            if number < start + s.batches as u64 {
-                break;
-            }
-            start += s.batches as u64;
-        }
-        start
+    /// Says how to save the border at which training stands.
+    fn announce_border(&mut self) {
+        let (folder, module) = (self.folder.clone(), self.module.clone());
+        let (values, moments) = (self.values.clone(), self.moments.clone());
+        let (position, recipe, best) = (
+            self.position.clone(),
+            self.recipe.clone(),
+            self.best.clone(),
+        );
+        (self.settings.border)(Some(Box::new(move || {
+            let module = parameters::with_values(module, &values);
+            folder.save(&module, &moments, &position, best.as_ref(), &recipe)?;
+            Ok(position)
+        })));
     }
 
     fn provenance(&self, validation: f64) -> Provenance {
@@ -466,13 +569,19 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             return Ok(());
         }
         self.module = parameters::with_values(self.module.clone(), &self.values);
-        self.folder
-            .save(&self.module, &self.moments, &self.position, self.recipe)?;
+        self.folder.save(
+            &self.module,
+            &self.moments,
+            &self.position,
+            self.best.as_ref(),
+            self.recipe,
+        )?;
         self.saved = self.position.batches;
         Ok(())
     }
 
     fn outcome(self, finished: bool) -> Outcome {
+        (self.settings.border)(None);
         Outcome {
             finished,
             best: self.folder.best(),
@@ -503,7 +612,7 @@ fn score(
         optimum,
         &options,
         |_| true,
-    );
+    )?;
     if matches!(trace.status, Status::Diverged { .. }) {
         return Ok(DIVERGED);
     }

@@ -14,7 +14,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A rule as a Burn module that can be unrolled.
-pub trait RuleModule: Module + Send + Sync {
+pub trait RuleModule: Module + Send + Sync + 'static {
     /// Numbers of an iterate that are unrolled together, so that what a step works on stays in cache.
     const CHUNK: usize;
     /// What the rule carries from step to step.
@@ -86,7 +86,9 @@ pub fn window<M: RuleModule>(
             let gradients = GradientsParams::from_grads(mean.backward(), module);
             (value, parameters::gradients(module, &gradients))
         }
-        _ => (f64::NAN, vec![0.0; module.num_params()]),
+        // No network was asked in this window: a loss, and nothing to learn from it.
+        Some(total) => (number(total / steps as f64), vec![0.0; module.num_params()]),
+        None => (f64::NAN, vec![0.0; module.num_params()]),
     };
     let window = Window {
         loss: value,
@@ -220,10 +222,25 @@ pub fn windows<M: RuleModule>(
     let mut results = std::thread::scope(|scope| {
         let mut jobs = jobs.into_iter().enumerate();
         let (_, mine) = jobs.next().unwrap_or_default();
-        let others: Vec<_> = jobs
-            .map(|(k, jobs)| scope.spawn(move || alone(k, jobs)))
-            .collect();
+        let (mut others, mut left) = (Vec::new(), Vec::new());
+        for (k, jobs) in jobs {
+            // Where no thread is to be had, this one does its work as well.
+            let room = Mutex::new(Some(jobs));
+            let take = |room: &Mutex<Option<_>>| {
+                room.lock().unwrap_or_else(PoisonError::into_inner).take()
+            };
+            let room = Arc::new(room);
+            let theirs = room.clone();
+            let work = move || take(&theirs).map_or(Vec::new(), |jobs| alone(k, jobs));
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(thread) => others.push(thread),
+                Err(_) => left.push((k, take(&room))),
+            }
+        }
         let mut results = alone(0, mine);
+        for (k, jobs) in left {
+            results.extend(jobs.map_or(Vec::new(), |jobs| alone(k, jobs)));
+        }
         for other in others {
             match other.join() {
                 Ok(more) => results.extend(more),
