@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 /// A file that could not be read, written or removed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,14 @@ pub struct FileError {
     pub source: io::Error,
 }
 
+/// Held by whoever writes a file, and by [`hold`] against all of them.
+static WRITERS: RwLock<()> = RwLock::new(());
+
+/// Waits until no file is being written, and lets none begin while the guard lives: before a process ends in the middle of its work.
+pub fn hold() -> RwLockWriteGuard<'static, ()> {
+    WRITERS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes `bytes` to `path` whole or not at all, and creates its parent folders.
 ///
 /// The bytes go to a temporary file in the same folder, reach the disk, and are renamed: a reader sees the old file
@@ -23,6 +32,7 @@ pub struct FileError {
 /// # Errors
 /// A folder, a device or a read-only file at `path`, or whatever the system refuses; both name the path.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let _writing = WRITERS.read().unwrap_or_else(PoisonError::into_inner);
     let refused = |source| FileError {
         action: "write",
         path: path.to_owned(),

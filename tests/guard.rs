@@ -54,6 +54,7 @@ fn run(graph: &GraphSpec, loss: Loss, heterogeneity: f64, guard: f64) -> Trace {
         &options,
         |_| true,
     )
+    .unwrap()
 }
 
 #[test]

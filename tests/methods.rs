@@ -83,6 +83,7 @@ fn run(
         &options,
         |_| true,
     )
+    .unwrap()
 }
 
 /// Calls `visit(k, X^k)` for the iterates 1 to `steps`.

@@ -49,6 +49,9 @@ fn agrees_with_scikit_learn() {
             split: Default::default(),
             standardize: true,
             positive: None,
+            header: None,
+            target: None,
+            skip: None,
         };
         let problem = spec.sample(1, 1, Role::Test, 0).unwrap();
         let start = Instant::now();
@@ -288,4 +291,138 @@ fn conjugates_of_one_sided_boxes_are_infinite_where_nothing_bounds() {
         ),
         (f64::INFINITY, 0.0, 2.0)
     );
+}
+
+/// One of the problems of `fixtures/hard/make.py`.
+#[derive(Deserialize)]
+struct Hard {
+    kind: String,
+    loss: Loss,
+    l1: f64,
+    l2: f64,
+    rows: usize,
+    features: Vec<f64>,
+    targets: Vec<f64>,
+    objective: f64,
+}
+
+/// 200 ill-scaled, wide, collinear and almost constant problems: `F*` is as low as what scikit-learn and scipy find, and no lower
+/// than the certificate allows; the certificate is fine.
+#[test]
+fn hard_problems_agree_with_scikit_learn_and_scipy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packed = std::fs::File::open(root.join("tests/fixtures/hard/problems.json.gz")).unwrap();
+    let cases: Vec<Hard> = serde_json::from_reader(flate2::read::GzDecoder::new(packed)).unwrap();
+    assert_eq!(cases.len(), 200);
+    let mut coarse = 0;
+    for (number, case) in cases.into_iter().enumerate() {
+        let regularizer = Regularizer::new(case.l1, case.l2, None).unwrap();
+        let shard = Shard {
+            features: case.features,
+            targets: case.targets,
+        };
+        let dimension = shard.features.len() / case.rows;
+        let problem = Problem::new(
+            case.kind.as_str(),
+            dimension,
+            case.loss,
+            vec![shard],
+            regularizer,
+        )
+        .unwrap();
+        let optimum = optimum::solve(&problem).unwrap();
+        let what = format!("{number} {} {:?}", case.kind, case.loss);
+        let difference = optimum.objective - case.objective;
+        assert!(
+            difference <= optimum.certificate && optimum.certificate <= 1e-6 * optimum.objective,
+            "{what}: {difference:e}, certificate {:e} of {}",
+            optimum.certificate,
+            optimum.objective
+        );
+        // What they find is no minimum: nothing may lie below F* − certificate.
+        assert!(
+            -difference <= optimum.certificate + optimum.rounding,
+            "{what}: {difference:e}, certificate {:e}",
+            optimum.certificate
+        );
+        coarse += usize::from(optimum.certificate > 1e-10 * optimum.objective);
+    }
+    println!("{coarse} certificates coarser than 1e-10");
+    assert!(coarse <= 10, "{coarse} certificates coarser than 1e-10");
+}
+
+/// A column nine orders of magnitude longer than the others; 0.338614 by scikit-learn.
+#[test]
+fn columns_in_other_units_cost_nothing() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tries/ill-scaled.csv");
+    let text = format!("Data(path: {file:?}, loss: LeastSquares, l1: 0.1, standardize: false)");
+    let optimum = optimum::solve(&problem(&text, 5, 0)).unwrap();
+    assert!(
+        (optimum.objective - 0.338614).abs() < 1e-6,
+        "{}",
+        optimum.objective
+    );
+    assert!(optimum.certificate < 1e-12, "{:e}", optimum.certificate);
+}
+
+/// 38 × 7,129 without a regularizer and with hardly any: `F*` is certified, in seconds.
+#[test]
+fn wide_problems_are_certified() {
+    for (text, certificate) in [
+        ("Lasso(dimension: 7129, rows: 19, l1: 0)", 1e-12),
+        ("Lasso(dimension: 7129, rows: 19, l1: 0.1)", 1e-12),
+        ("Lasso(dimension: 7129, rows: 19, l1: 0.01)", 1e-9),
+    ] {
+        let problem = problem(text, 2, 0);
+        let start = problem.objective(&vec![0.0; 7129]);
+        let optimum = optimum::solve(&problem).unwrap();
+        let unit = optimum.objective.abs().max(1e-13 * start);
+        let found = optimum.certificate
+            / if optimum.objective > 1e-13 * start {
+                unit
+            } else {
+                start
+            };
+        assert!(
+            found <= certificate,
+            "{text}: {found:e}, {}",
+            optimum.solver
+        );
+    }
+}
+
+/// Only the point of a cached optimum is believed.
+#[test]
+fn altered_cache_entries_are_solved_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let problem = problem("Lasso(dimension: 10, rows: 5)", 5, 0);
+    let right = optimum::solve_cached(&problem, Some(folder.path())).unwrap();
+    let entry = std::fs::read_dir(folder.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let text = std::fs::read_to_string(&entry).unwrap();
+    let objective = format!("objective:{:?}", right.objective);
+    let certificate = format!("certificate:{:?}", right.certificate);
+    let first = format!("x:[{:?}", right.x[0]);
+    for (from, to) in [
+        (&objective, "objective:0.5"),
+        (&certificate, "certificate:5.0"),
+        (&first, "x:[3.0"),
+        (&first, "x:[NaN"),
+        (&first, "x:[1.0,3.0"),
+    ] {
+        assert!(text.contains(from.as_str()), "{from} in {text}");
+        std::fs::write(&entry, text.replace(from.as_str(), to)).unwrap();
+        let again = optimum::solve_cached(&problem, Some(folder.path())).unwrap();
+        assert_eq!(
+            (again.objective, again.certificate),
+            (right.objective, right.certificate),
+            "{to}"
+        );
+        // And the entry is put right.
+        assert_eq!(std::fs::read_to_string(&entry).unwrap(), text);
+    }
 }

@@ -38,6 +38,7 @@ pub fn chunks<M: RuleModule>(graph: &Graph, dimension: usize, problems: usize) -
                 x: vec![0.0; dimension],
                 objective: 1.0,
                 certificate: 0.0,
+                rounding: 0.0,
                 certificate_kind: String::new(),
                 solver: String::new(),
                 nonzeros: 0,

@@ -74,7 +74,7 @@ pub fn table(report: &Audit) -> Table {
     table
 }
 
-pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
+pub fn run(args: Args, context: Context) -> anyhow::Result<bool> {
     anyhow::ensure!(args.steps > 0, "--steps is 0, expected at least 1");
     let rule = FrozenRule::read(&args.rule)?;
     let effort = Effort {
@@ -92,8 +92,5 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     } else {
         output::line(table(&report).to_text());
     }
-    if !report.passed() {
-        std::process::exit(1);
-    }
-    Ok(())
+    Ok(report.passed())
 }

@@ -5,9 +5,10 @@ use rayon::prelude::*;
 use starling::algorithm::Process;
 use starling::graph::Graph;
 use starling::network::Network;
-use starling::problem::{Problem, ProblemSpec, Role, optimum};
+use starling::problem::{Optimum, Problem, ProblemSpec, Role, optimum};
 use starling::rule::spec::start_frozen;
 use starling::rule::{AlgorithmError, AlgorithmSpec, FrozenRule};
+use starling::simulate::run::{COARSE, gap_certificate};
 use starling::simulate::tuning::{Certified, Tuned};
 use starling::simulate::{Options, Trace, simulate};
 use std::path::Path;
@@ -34,9 +35,22 @@ pub fn test_problems(
             };
             let problem = spec.sample(graph.agents(), seed, Role::Test, trial)?;
             let best = optimum::solve_cached(&problem, optimum::cache_dir().as_deref())?;
+            warn_where_useless(&problem, &best);
             Ok((problem, best))
         })
         .collect()
+}
+
+/// Warns where `F*` is known so coarsely that no run can be said to converge.
+pub fn warn_where_useless(problem: &Problem, best: &Optimum) {
+    let (certificate, _) = gap_certificate(problem, best);
+    if certificate > COARSE {
+        tracing::warn!(
+            "{}: F* is known only to a gap of {certificate:.1e}: no run can be said to converge, and targets below that count as \
+             missed; standardised columns or a regularizer help",
+            problem.name()
+        );
+    }
 }
 
 /// A rule, or a handcrafted method with what it was tuned to.
@@ -113,13 +127,17 @@ impl Contestant {
     ) -> anyhow::Result<Trace> {
         let mut network = Network::new(graph);
         let mut process = self.start(problem, &mut network)?;
+        let options = &Options {
+            stop: stop::requested,
+            ..options.clone()
+        };
         Ok(simulate(
             process.as_mut(),
             problem,
             &mut network,
             best,
             options,
-            |_| !stop::requested(),
-        ))
+            |_| true,
+        )?)
     }
 }

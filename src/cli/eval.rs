@@ -109,7 +109,7 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         contestants.extend(plan.baselines.iter().map(untuned));
     } else {
         let tuning = problems(&plan.spec, graph, plan.tuning_problems, plan.seed)?;
-        for (method, tuned) in tune_all(&plan.baselines, &tuning, graph, plan.tuning)? {
+        for (method, tuned) in tune_all(&plan.baselines, &tuning, graph, plan.tuning, |_, _| {})? {
             if !tuned.on_edge.is_empty() {
                 tracing::info!(
                     "{}: the best {} lies on the grid's edge",
@@ -151,6 +151,7 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         !rows.is_empty(),
         "stopped before the first algorithm was through"
     );
+    let _saving = stop::saving();
     write(&rows, plan)?;
     Ok(rows)
 }
@@ -281,7 +282,12 @@ pub fn table(rows: &[Row]) -> Table {
             format!(" [grid edge: {}]", r.on_grid_edge.join(", "))
         };
         cells.extend([
-            output::gap(r.record.gap, r.record.gap_certificate),
+            output::gap(r.record.gap, r.record.gap_certificate)
+                + if r.record.gap_relative {
+                    ""
+                } else {
+                    " absolute"
+                },
             r.record.floats_sent.to_string(),
             output::number(r.record.seconds),
             format!("{}/{}", r.failed, r.trials),

@@ -111,41 +111,56 @@ pub fn main() -> ExitCode {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .init();
-    if let Some(threads) = cli.threads
-        && let Err(error) = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.into())
-            .build_global()
-    {
-        output::note(format!("error: cannot start {threads} threads: {error}"));
-        return ExitCode::from(BAD_INPUT);
+    stop::watch(move || work(cli))
+}
+
+/// Starts the pool of threads, of which a pool of one needs none.
+fn start_threads(threads: Option<u16>) -> anyhow::Result<()> {
+    let mut pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0).into());
+    if threads == Some(1) {
+        pool = pool.use_current_thread();
     }
-    stop::install(matches!(cli.verb, Verb::Audit(_) | Verb::Optimum(_)));
+    pool.build_global().map_err(|error| {
+        let count = threads.map_or("one thread per core".into(), |t| format!("{t} threads"));
+        anyhow::anyhow!("cannot start {count}: {error}; expected fewer, --threads 1 starts none")
+    })
+}
+
+/// The verb's work and its exit code.
+fn work(cli: Cli) -> ExitCode {
     let context = Context { json: cli.json };
     // On a worker of the pool: what runs in parallel below need not be handed to another thread first.
-    let result = rayon::scope(|_| match cli.verb {
-        #[cfg(feature = "train")]
-        Verb::Demo(args) => demo::run(args, context),
-        #[cfg(feature = "train")]
-        Verb::Train(args) => train::run(args, context),
-        Verb::Export(args) => export::export(args, context),
-        Verb::Import(args) => export::import(args, context),
-        Verb::Run(args) => run::run(args, context),
-        Verb::Eval(args) => eval::run(args, context),
-        Verb::Bench(args) => bench::run(args, context),
-        Verb::Tune(args) => tune::run(args, context),
-        Verb::Optimum(args) => optimum::run(args, context),
-        Verb::Graph(args) => graph::run(args, context),
-        Verb::Data(args) => data::run(args, context),
-        Verb::Audit(args) => audit::run(args, context),
-    });
+    let result = start_threads(cli.threads).and_then(|()| rayon::scope(|_| run(cli.verb, context)));
     let code = match &result {
         _ if stop::requested() => ExitCode::from(INTERRUPTED),
         _ if output::lost() => ExitCode::from(BAD_INPUT),
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(_) => ExitCode::from(BAD_INPUT),
     };
     if let Err(error) = result {
         output::note(format!("error: {error}"));
     }
     code
+}
+
+/// Runs a verb; false where it finds that a condition fails.
+fn run(verb: Verb, context: Context) -> anyhow::Result<bool> {
+    match verb {
+        #[cfg(feature = "train")]
+        Verb::Demo(args) => demo::run(args, context)?,
+        #[cfg(feature = "train")]
+        Verb::Train(args) => train::run(args, context)?,
+        Verb::Export(args) => export::export(args, context)?,
+        Verb::Import(args) => export::import(args, context)?,
+        Verb::Run(args) => run::run(args, context)?,
+        Verb::Eval(args) => eval::run(args, context)?,
+        Verb::Bench(args) => bench::run(args, context)?,
+        Verb::Tune(args) => tune::run(args, context)?,
+        Verb::Optimum(args) => optimum::run(args, context)?,
+        Verb::Graph(args) => graph::run(args, context)?,
+        Verb::Data(args) => data::run(args, context)?,
+        Verb::Audit(args) => return audit::run(args, context),
+    }
+    Ok(true)
 }

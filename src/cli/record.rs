@@ -23,6 +23,8 @@ pub struct Record {
     pub bytes_sent: u64,
     pub gradient_evaluations: u64,
     pub gap: f64,
+    /// Whether gaps are in units of F*, or absolute because F* is zero.
+    pub gap_relative: bool,
     pub worst_gap: Option<f64>,
     pub gap_certificate: f64,
     pub consensus_error: Option<f64>,
@@ -80,21 +82,31 @@ pub fn plot<'a>(
     axes: &Axes,
     curves: impl IntoIterator<Item = (&'a Record, &'a [Sample], bool)>,
 ) -> Plot {
-    let series = curves
+    let mut relative = true;
+    let series: Vec<Series> = curves
         .into_iter()
-        .map(|(record, samples, emphasis)| Series {
-            label: record.subject.name.clone(),
-            points: samples.iter().filter_map(axes.point).collect(),
-            floor: axes.certified.then_some(record.gap_certificate),
-            emphasis,
-        });
+        .map(|(record, samples, emphasis)| {
+            relative &= record.gap_relative;
+            Series {
+                label: record.subject.name.clone(),
+                points: samples.iter().filter_map(axes.point).collect(),
+                floor: axes.certified.then_some(record.gap_certificate),
+                emphasis,
+            }
+        })
+        .collect();
+    let y_label = if axes.certified && !relative {
+        "absolute optimality gap (F* is zero)"
+    } else {
+        axes.y_label
+    };
     Plot {
         title,
         x_label: axes.x_label.into(),
-        y_label: axes.y_label.into(),
+        y_label: y_label.into(),
         x_log: false,
         y_log: true,
-        series: series.collect(),
+        series,
     }
 }
 
@@ -121,6 +133,7 @@ impl Record {
             bytes_sent: 8 * last.floats_sent,
             gradient_evaluations: trace.gradient_evaluations,
             gap: last.gap,
+            gap_relative: trace.relative,
             worst_gap: last.worst_gap,
             gap_certificate: trace.gap_certificate,
             consensus_error: last.consensus_error,
@@ -136,6 +149,15 @@ impl Record {
         }
     }
 
+    /// What a gap is called: absolute ones are marked.
+    fn gap_name(&self) -> &'static str {
+        if self.gap_relative {
+            "gap"
+        } else {
+            "absolute gap (F* is zero)"
+        }
+    }
+
     /// For people.
     pub fn print(&self) {
         let about = &self.subject;
@@ -148,7 +170,8 @@ impl Record {
             None => self.status.clone(),
         };
         output::line(format!(
-            "  {status}: gap {} after {} iterations, {} rounds, {} floats, {} s",
+            "  {status}: {} {} after {} iterations, {} rounds, {} floats, {} s",
+            self.gap_name(),
             output::gap(self.gap, self.gap_certificate),
             self.iterations,
             self.rounds,
@@ -173,7 +196,8 @@ impl Record {
         reached.sort_by(|(r, t), (s, u)| r.cmp(s).then_with(|| f64::total_cmp(&gap(u), &gap(t))));
         let text: Vec<String> = reached.iter().map(|(r, t)| format!("{t}: {r}")).collect();
         if !text.is_empty() {
-            output::line(format!("  rounds to {}", text.join(", ")));
+            let absolute = if self.gap_relative { "" } else { " (absolute)" };
+            output::line(format!("  rounds to {}{absolute}", text.join(", ")));
         }
     }
 }

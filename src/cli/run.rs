@@ -1,5 +1,6 @@
 //! `starling run`: one algorithm on one problem, by the plain simulator.
 
+use super::contest::warn_where_useless;
 use super::record::{GAP_AGAINST_ROUNDS, Record, Subject, plot};
 use super::{Context, input, output, stop};
 use starling::files::{check_writable, write_atomic};
@@ -8,6 +9,7 @@ use starling::network::Network;
 use starling::problem::{ProblemSpec, Role, optimum};
 use starling::report::Plot;
 use starling::rule::AlgorithmSpec;
+use starling::simulate::run::gap_certificate;
 use starling::simulate::{Options, Trace, simulate};
 use std::path::{Path, PathBuf};
 
@@ -92,6 +94,13 @@ pub fn measure(job: &Job, context: Context) -> anyhow::Result<()> {
     let mut network = Network::new(&job.graph);
     let mut process = job.algorithm.start(&problem, &mut network)?;
     let best = optimum::solve_cached(&problem, job.cache.as_deref())?;
+    warn_where_useless(&problem, &best);
+    let (certificate, _) = gap_certificate(&problem, &best);
+    if let Some(until) = job.options.until.filter(|u| *u < certificate) {
+        tracing::warn!(
+            "--until {until:e} is below the certificate {certificate:.1e} of F*: no run can be known to reach it"
+        );
+    }
     let bar = output::bar(
         job.options.steps,
         "{bar:40} {pos}/{len} steps  {msg}  {eta} left",
@@ -106,12 +115,14 @@ pub fn measure(job: &Job, context: Context) -> anyhow::Result<()> {
             bar.set_position(s.iteration);
             let speed = s.rounds as f64 / s.seconds.max(1e-9);
             bar.set_message(format!("{speed:.0} rounds/s  gap {:.1e}", s.gap));
-            !stop::requested()
+            true
         },
     );
     bar.finish_and_clear();
+    let trace = trace?;
     let subject = Subject::new(&job.algorithm, &problem, &job.graph, job.seed);
     let record = Record::new(subject, &trace, &best);
+    let _saving = stop::saving();
     if let Some(folder) = &job.out {
         write(folder, &record, &trace)?;
     }
@@ -159,6 +170,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         options: Options {
             steps: args.steps,
             until: args.until,
+            stop: stop::requested,
             ..Options::default()
         },
         cache: input::cache(args.no_cache),

@@ -1,5 +1,6 @@
 //! `starling tune`: the best step of handcrafted methods for a problem family.
 
+use super::contest::warn_where_useless;
 use super::{Context, input, output, stop};
 use rayon::prelude::*;
 use starling::graph::Graph;
@@ -48,10 +49,10 @@ pub fn methods(option: &str, list: &str) -> anyhow::Result<Vec<AlgorithmSpec>> {
             all.push(input::algorithm(option, "Constants")?);
             Ok(all)
         }
-        names => names
-            .split(',')
+        names => input::split(names)
+            .into_iter()
             .map(|name| {
-                let method = input::algorithm(option, name.trim())?;
+                let method = input::algorithm(option, name)?;
                 anyhow::ensure!(
                     !matches!(method, AlgorithmSpec::Rule(_)),
                     "{option}: a rule has no step to tune"
@@ -78,17 +79,19 @@ pub fn problems(
             );
             let problem = spec.sample(graph.agents(), seed, Role::Tuning, trial)?;
             let best = optimum::solve(&problem)?;
+            warn_where_useless(&problem, &best);
             Ok((problem, best))
         })
         .collect()
 }
 
-/// Tunes every method, with a progress bar.
+/// Tunes every method, with a progress bar; `each` sees a method as soon as it is tuned.
 pub fn tune_all(
     methods: &[AlgorithmSpec],
     problems: &[Certified],
     graph: &Graph,
     goal: Goal,
+    mut each: impl FnMut(&AlgorithmSpec, &Tuned),
 ) -> anyhow::Result<Vec<(AlgorithmSpec, Tuned)>> {
     let bar = output::bar(
         methods.len() as u64,
@@ -100,13 +103,12 @@ pub fn tune_all(
             anyhow::bail!("stopped while tuning");
         }
         bar.set_message(method.name());
-        tuned.push((
-            method.clone(),
-            tune(method, problems, graph, goal, &|| {
-                bar.tick();
-                !stop::requested()
-            })?,
-        ));
+        let found = tune(method, problems, graph, goal, &|| {
+            bar.tick();
+            !stop::requested()
+        })?;
+        bar.suspend(|| each(method, &found));
+        tuned.push((method.clone(), found));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -131,7 +133,8 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         target: args.target,
         rounds: args.rounds,
     };
-    for (method, tuned) in tune_all(&methods, &problems, &graph, goal)? {
+    // A line as soon as it is known: a tuning that is stopped says how far it came.
+    tune_all(&methods, &problems, &graph, goal, |method, tuned| {
         // Absolute steps need a problem: the first of the tuning set.
         let best = tuned.at(&problems[0].0);
         if context.json {
@@ -156,6 +159,6 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
                 args.target
             ));
         }
-    }
+    })?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! - *permutation*: renaming the agents renames the iterates;
 //! - *held out*: the share of fresh problems and graphs on which it diverged, with a 95 % Wilson interval.
 
-use super::{Options, Status, simulate};
+use super::{OptimumRefuted, Options, Status, simulate};
 use crate::algorithm::Process;
 use crate::field::{Field, larger};
 use crate::graph::{Graph, GraphSpec};
@@ -31,6 +31,9 @@ pub enum AuditError {
     /// A graph.
     #[error(transparent)]
     Graph(#[from] crate::graph::GraphError),
+    /// The optimum of a problem is wrong.
+    #[error(transparent)]
+    Optimum(#[from] OptimumRefuted),
 }
 
 /// One line of the audit.
@@ -239,7 +242,7 @@ pub fn audit(
             progress(0.02 + 0.6 * s.iteration as f64 / total);
             true
         },
-    );
+    )?;
     let how = format!(
         "LASSO(d = 30) on the graph {}, {} steps: {}",
         graph.name(),
@@ -294,7 +297,7 @@ pub fn audit(
                 &best,
                 &options,
                 |_| true,
-            );
+            )?;
             let finished = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
             progress(0.62 + 0.38 * finished as f64 / effort.trials as f64);
             Ok(matches!(trace.status, Status::Diverged { .. }))

@@ -5,4 +5,4 @@ pub mod audit;
 pub mod run;
 pub mod tuning;
 
-pub use run::{Options, Sample, Status, Trace, simulate};
+pub use run::{OptimumRefuted, Options, Sample, Status, Trace, simulate};

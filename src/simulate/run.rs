@@ -3,18 +3,22 @@
 //! The optimality gap is `(F(x̄) − F*)/|F*|` (absolute where `F* = 0`), measured after every iteration up to 1,000 and then
 //! each time the iteration count has grown by 1 %; consensus error, dual drift and the worst agent's gap about twenty times
 //! per decade. The clock runs only during steps.
+//!
+//! `F*` is known up to its certificate, and nothing is claimed beyond it: a target below the certificate is never reached, a run
+//! with a useless certificate never converges, and a gap below minus the certificate refutes `F*` and ends the run with an error.
 
 use crate::algorithm::Process;
-use crate::field::larger;
+use crate::field::{Field, larger};
 use crate::network::Network;
 use crate::problem::{Optimum, Problem};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// How a run ended; never an error, never hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// The last gap is at or below the tolerance.
+    /// The last gap is at or below the tolerance, and `F*` is certified well enough to know.
     Converged,
     /// All steps were made, and the gap was still falling.
     HorizonReached,
@@ -38,6 +42,23 @@ impl std::fmt::Display for Status {
     }
 }
 
+/// A run that found a lower objective than the optimum allows: `F*` is wrong, and so would be every gap.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "F* is wrong: iteration {step} reached the objective {objective:e}, below F* = {optimum:e} by more than its certificate \
+     {certificate:.1e}; are columns of very different units in the data? Standardise them (`standardize: true`)"
+)]
+pub struct OptimumRefuted {
+    /// The iteration.
+    pub step: u64,
+    /// `F(x̄)` there.
+    pub objective: f64,
+    /// `F*` as it was given.
+    pub optimum: f64,
+    /// Its certificate (absolute).
+    pub certificate: f64,
+}
+
 /// What to run and when to stop.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -45,12 +66,14 @@ pub struct Options {
     pub steps: u64,
     /// Stop when this many rounds have been used, if given.
     pub rounds: Option<u64>,
-    /// Stop as soon as the gap is at or below this, if given.
+    /// Stop as soon as the gap is known to be at or below this, if given.
     pub until: Option<f64>,
     /// A final gap at or below this (or below the certificate) counts as converged.
     pub tolerance: f64,
     /// Gaps whose first round is recorded.
     pub targets: Vec<f64>,
+    /// Asked before every step: whether the user wants the run to end.
+    pub stop: fn() -> bool,
 }
 
 /// The gaps that reports speak of.
@@ -64,6 +87,7 @@ impl Default for Options {
             until: None,
             tolerance: 1e-10,
             targets: TARGETS.to_vec(),
+            stop: || false,
         }
     }
 }
@@ -85,7 +109,8 @@ pub struct Sample {
     pub objective: f64,
     /// `(F(x̄) − F*)/|F*|`
     pub gap: f64,
-    /// The same for the worst agent's own `x_i`; only where the sparse metrics were taken.
+    /// The same for the worst agent's own `x_i` (of more than [`ALL_AGENTS`] agents the [`FARTHEST`] farthest from the mean were
+    /// asked); only where the sparse metrics were taken.
     pub worst_gap: Option<f64>,
     /// `‖X − 1x̄‖/√n`; only where the sparse metrics were taken.
     pub consensus_error: Option<f64>,
@@ -101,9 +126,12 @@ pub struct Trace {
     /// All measurements, the start first, the end last.
     pub samples: Vec<Sample>,
     /// For every target: rounds at the first measurement after a step that is at or below it, within the limit on rounds.
+    /// `None` below the certificate: nobody knows.
     pub rounds_to: Vec<(f64, Option<u64>)>,
     /// Certificate of the gap: `(F(x*) − F*)/|F*|` is at most this.
     pub gap_certificate: f64,
+    /// Whether gaps are in units of `F*`, or absolute because `F*` is zero to rounding of `F(0)`.
+    pub relative: bool,
     /// Gradient evaluations of one agent.
     pub gradient_evaluations: u64,
 }
@@ -123,19 +151,54 @@ impl Trace {
     }
 }
 
-/// A gap below its certificate is as good as zero, unless the certificate is coarser than this.
-const COARSE: f64 = 1e-3;
+/// A gap below its certificate is as good as zero, unless the certificate is coarser than this: it is useless then.
+pub const COARSE: f64 = 1e-3;
+/// Up to this many agents, the worst agent's gap is that of all.
+pub const ALL_AGENTS: usize = 100;
+/// Of more agents, those farthest from the mean whose gap is computed: each costs a pass over everybody's data.
+pub const FARTHEST: usize = 8;
 
-/// `F*` is the unit of gaps unless it is zero to rounding of `F(0)`.
-fn unit(optimum: f64, start: f64) -> f64 {
-    if optimum.abs() > 1e-13 * start.abs() {
-        optimum.abs()
-    } else {
-        1.0
+/// The unit of gaps: `F*`, or 1 where that is zero to rounding of `F(0)`; and which of the two.
+fn unit(optimum: f64, start: f64) -> (f64, bool) {
+    let relative = optimum.abs() > 1e-13 * start.abs();
+    (if relative { optimum.abs() } else { 1.0 }, relative)
+}
+
+/// Certificate of gaps on `problem`, and whether they are relative (see [`Trace`]).
+pub fn gap_certificate(problem: &Problem, optimum: &Optimum) -> (f64, bool) {
+    let start = problem.objective(&vec![0.0; problem.dimension()]);
+    let (unit, relative) = unit(optimum.objective, start);
+    (optimum.certificate / unit, relative)
+}
+
+/// Largest `F(x_i)` over the agents; of more than [`ALL_AGENTS`] over the [`FARTHEST`] farthest from `mean`.
+fn worst_objective(problem: &Problem, x: &Field, mean: &[f64]) -> f64 {
+    let mut agents: Vec<usize> = (0..x.rows()).collect();
+    if agents.len() > ALL_AGENTS {
+        let distances: Vec<f64> = agents
+            .iter()
+            .map(|&i| {
+                x.row(i)
+                    .iter()
+                    .zip(mean)
+                    .map(|(a, m)| (a - m).powi(2))
+                    .sum()
+            })
+            .collect();
+        agents.select_nth_unstable_by(FARTHEST, |&i, &j| distances[j].total_cmp(&distances[i]));
+        agents.truncate(FARTHEST);
     }
+    let objectives: Vec<f64> = agents
+        .into_par_iter()
+        .map(|i| problem.objective(x.row(i)))
+        .collect();
+    objectives.into_iter().fold(f64::NEG_INFINITY, larger)
 }
 
 /// Runs `process`; `observe` sees every measurement and stops the run by returning `false`.
+///
+/// # Errors
+/// An objective below what the certificate of `optimum` allows.
 pub fn simulate(
     process: &mut dyn Process,
     problem: &Problem,
@@ -143,10 +206,13 @@ pub fn simulate(
     optimum: &Optimum,
     options: &Options,
     mut observe: impl FnMut(&Sample) -> bool,
-) -> Trace {
+) -> Result<Trace, OptimumRefuted> {
     let start = problem.objective(&process.iterate().mean());
-    let unit = unit(optimum.objective, start);
+    let (unit, relative) = unit(optimum.objective, start);
     let gap_certificate = optimum.certificate / unit;
+    let lowest = optimum.objective - optimum.slack(problem);
+    // At or below a target, and known to be.
+    let reached = |gap: f64, target: f64| gap <= target && gap_certificate <= target;
     let mut clock = Duration::ZERO;
     let measure = |process: &dyn Process,
                    network: &Network,
@@ -154,7 +220,8 @@ pub fn simulate(
                    clock: Duration,
                    sparse: bool| {
         let x = process.iterate();
-        let objective = problem.objective(&x.mean());
+        let mean = x.mean();
+        let objective = problem.objective(&mean);
         let bill = network.bill();
         let gap = |f: f64| (f - optimum.objective) / unit;
         Sample {
@@ -165,11 +232,7 @@ pub fn simulate(
             seconds: clock.as_secs_f64(),
             objective,
             gap: gap(objective),
-            worst_gap: sparse.then(|| {
-                (0..x.rows())
-                    .map(|i| gap(problem.objective(x.row(i))))
-                    .fold(f64::NEG_INFINITY, larger)
-            }),
+            worst_gap: sparse.then(|| gap(worst_objective(problem, x, &mean))),
             consensus_error: sparse.then(|| x.consensus_error()),
             dual_drift: process.dual().filter(|_| sparse).map(|y| y.sum_drift()),
         }
@@ -182,6 +245,10 @@ pub fn simulate(
     let mut status = None;
     let mut k = 0;
     while k < options.steps && status.is_none() {
+        if (options.stop)() {
+            status = Some(Status::Interrupted);
+            break;
+        }
         let before = Instant::now();
         process.step(problem, network);
         clock += before.elapsed();
@@ -201,40 +268,52 @@ pub fn simulate(
         // The last iteration of a method with several rounds may end beyond the limit.
         let within = options.rounds.is_none_or(|r| sample.rounds <= r);
         for (target, rounds) in &mut rounds_to {
-            if rounds.is_none() && sample.gap <= *target && within {
+            if rounds.is_none() && reached(sample.gap, *target) && within {
                 *rounds = Some(sample.rounds);
             }
+        }
+        if sample.objective < lowest {
+            return Err(OptimumRefuted {
+                step: k,
+                objective: sample.objective,
+                optimum: optimum.objective,
+                certificate: optimum.certificate,
+            });
         }
         let lost = !sample.gap.is_finite() || sample.objective.abs() > 1e6 * (start.abs() + unit);
         if lost {
             status = Some(Status::Diverged { step: k });
         } else if !observe(&sample) {
             status = Some(Status::Interrupted);
-        } else if options.until.is_some_and(|u| sample.gap <= u) {
+        } else if options.until.is_some_and(|u| reached(sample.gap, u)) {
             status = Some(Status::Converged);
         } else if out_of_rounds {
             break;
         }
     }
     // A run that was stopped between two sparse measurements still ends with a full one.
-    if let Some(last) = samples.last_mut()
-        && last.consensus_error.is_none()
-    {
-        *last = measure(process, network, k, clock, true);
+    let last = samples[samples.len() - 1];
+    if last.iteration == k && last.consensus_error.is_none() {
+        samples.pop();
     }
+    if last.iteration < k || last.consensus_error.is_none() {
+        samples.push(measure(process, network, k, clock, true));
+    }
+    // Below a useless certificate nobody knows.
     let tolerance = if gap_certificate <= COARSE {
         options.tolerance.max(gap_certificate)
     } else {
-        options.tolerance
+        f64::NEG_INFINITY
     };
     let status = status.unwrap_or_else(|| final_status(&samples, tolerance));
-    Trace {
+    Ok(Trace {
         status,
         samples,
         rounds_to,
         gap_certificate,
+        relative,
         gradient_evaluations: k,
-    }
+    })
 }
 
 /// Converged, stalled (the second half of the iterations gained less than 1 %) or still falling.

@@ -6,7 +6,7 @@
 //! mixings that the method may use), then a finer one around the best. Options that are given stay. A best value on the grid's
 //! edge is flagged. `Constants`, seven of them, are searched from several starts instead: from those given too.
 
-use super::{Options, simulate};
+use super::{OptimumRefuted, Options, simulate};
 use crate::graph::{Graph, Mixing, MixingKind};
 use crate::network::Network;
 use crate::problem::{Optimum, Problem};
@@ -49,6 +49,9 @@ pub enum TuneError {
     /// The method cannot run on these problems at all.
     #[error(transparent)]
     Algorithm(#[from] AlgorithmError),
+    /// The optimum of a tuning problem is wrong.
+    #[error(transparent)]
+    Optimum(#[from] OptimumRefuted),
     /// `go_on` said no.
     #[error("stopped while tuning")]
     Stopped,
@@ -171,7 +174,7 @@ fn score(
     problems: &[Certified],
     graph: &Graph,
     goal: Goal,
-) -> Result<Score, AlgorithmError> {
+) -> Result<Score, TuneError> {
     let mut scores = problems
         .par_iter()
         .map(|(problem, optimum)| {
@@ -191,12 +194,12 @@ fn score(
                 optimum,
                 &options,
                 |_| true,
-            );
+            )?;
             let gap = trace.last().gap;
             let gap = if gap.is_finite() { gap } else { f64::MAX };
             Ok((trace.rounds_to(goal.target).unwrap_or(u64::MAX), gap))
         })
-        .collect::<Result<Vec<(u64, f64)>, AlgorithmError>>()?;
+        .collect::<Result<Vec<(u64, f64)>, TuneError>>()?;
     let missed = scores.iter().filter(|(r, _)| *r == u64::MAX).count();
     scores.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let (rounds, gap) = scores[scores.len() / 2];
@@ -406,8 +409,8 @@ fn back_off<C>(
     (mut score_of_best, mut best): (Score, C),
     goal: Goal,
     scaled: impl Fn(&C, f64) -> C,
-    mut score: impl FnMut(&C, Goal) -> Result<Score, AlgorithmError>,
-) -> Result<(Score, C), AlgorithmError> {
+    mut score: impl FnMut(&C, Goal) -> Result<Score, TuneError>,
+) -> Result<(Score, C), TuneError> {
     if score_of_best.missed > 0 {
         return Ok((score_of_best, best));
     }

@@ -151,7 +151,7 @@ fn kept<T: serde::de::DeserializeOwned>(file: &Path, fits: impl Fn(&T) -> bool) 
 const TURNS: usize = 3;
 
 /// Raised whenever a method, the tuner or a metric changes, so that figures of before are not kept.
-const FIGURES: u32 = 2;
+const FIGURES: u32 = 3;
 
 impl Cell {
     /// Reads the rules, draws the graph and the first test problem, and starts everyone on it: what is missing or does not fit

@@ -1,0 +1,187 @@
+//! The certificate: `F(x) − F*` is at most the smallest of what applies.
+//!
+//! - Duality gap `P(x) − D(ν)`, `D(ν) = −Σ_r w_r φ*(ν_r, b_r) − Σ_k r*(−(Aᵀ(w⊙ν))_k)`, for `ν_r = s·φ'(a_r·x, b_r)` with
+//!   `s ∈ [0, 1]` chosen so that `ν` is feasible.
+//! - Where `r` does not bound a coordinate (no l1, no l2, no box on one side) no such `ν` exists; there it is
+//!   `‖ξ‖²/(2μ(1 − t))`, `ξ ∈ ∂F(x)` the smallest subgradient, `μ` the least eigenvalue of the Hessian at `x`; `t = 0` for least
+//!   squares, `t = ‖ξ‖ max_r‖a_r‖/μ < 1` for the logistic loss, whose Hessian changes at a bounded rate (generalized
+//!   self-concordance, Bach 2010).
+//! - `F(x)` itself: neither losses nor regularizers are negative.
+//!
+//! None is finer than what rounding may do to `F`.
+
+use super::{MAX_ACTIVE, Optimum, Pooled, eigenvalues, smaller_gram};
+use crate::field::dot;
+use crate::problem::loss::{RowLoss, with_loss};
+use crate::problem::{Loss, ProblemError};
+
+/// `x` with its objective and its certificate; `solver`: words on where it comes from.
+///
+/// # Errors
+/// A point where `F` or the certificate is not a number; a logistic problem without a minimiser.
+pub(super) fn certify(
+    pooled: &Pooled,
+    x: Vec<f64>,
+    solver: String,
+) -> Result<Optimum, ProblemError> {
+    let problem = pooled.problem;
+    let r = problem.regularizer();
+    let mut g = vec![0.0; x.len()];
+    pooled.gradient(&x, &mut g);
+    let objective = problem.objective(&x);
+    let fail = |reason: String| ProblemError::Optimum {
+        problem: problem.name().into(),
+        reason,
+    };
+    let bounded = r
+        .bounds
+        .is_some_and(|(lo, hi)| lo.is_finite() && hi.is_finite());
+    let (certificate, kind) = if r.l1 > 0.0 || r.l2 > 0.0 || bounded {
+        (duality_gap(pooled, &x, &g), "duality gap")
+    } else {
+        (gradient_certificate(pooled, &x, &g), "gradient norm")
+    };
+    if !objective.is_finite() || certificate.is_nan() {
+        return Err(fail(format!(
+            "F is {objective} there; are the features too large for f64? Smaller units help"
+        )));
+    }
+    if certificate.is_infinite() && problem.loss() == Loss::Logistic && x.len() <= MAX_ACTIVE {
+        return Err(fail(
+            "F may have no minimiser (separable data without a regularizer?): the Hessian vanishes with the gradient; \
+             l1 or l2 above 0 helps"
+                .into(),
+        ));
+    }
+    let (certificate, kind) = if objective < certificate {
+        (objective, "F ≥ 0")
+    } else {
+        (certificate, kind)
+    };
+    let rounding = rounding(pooled, &x, objective);
+    Ok(Optimum {
+        objective,
+        certificate: certificate.max(rounding),
+        rounding,
+        certificate_kind: kind.into(),
+        solver,
+        nonzeros: x.iter().filter(|v| **v != 0.0).count(),
+        kkt_residual: pooled.kkt_residual(&x, &g, |_| 1.0),
+        x,
+    })
+}
+
+/// What rounding may do to `F(x)`: to the sum over rows, and to every prediction, whose error the loss multiplies by its slope.
+fn rounding(pooled: &Pooled, x: &[f64], objective: f64) -> f64 {
+    let sum = (4.0 + (pooled.rows.len() as f64).sqrt()) * objective.abs();
+    let predictions: f64 = with_loss!(pooled.problem.loss(), L => pooled.rows.iter().map(|row| {
+        let terms = row.features.iter().zip(x);
+        let length = terms.map(|(a, x)| (a * x).powi(2)).sum::<f64>().sqrt();
+        // Errors of the terms are independent: their root mean square counts. The second term: of a loss at its minimum.
+        let error = f64::EPSILON * (length + row.target.abs());
+        row.weight * (L::slope(dot(row.features, x), row.target).abs() + error) * error
+    }).sum());
+    f64::EPSILON * sum + predictions
+}
+
+/// `P(x) − D(ν)`, infinite where no feasible `ν` was found.
+fn duality_gap(pooled: &Pooled, x: &[f64], gradient: &[f64]) -> f64 {
+    let r = pooled.problem.regularizer();
+    // Where x is unbounded above (below), r* is infinite beyond l1 (−l1), unless l2 > 0.
+    let limits = |end: Option<f64>| {
+        if r.l2 > 0.0 || end.is_some_and(f64::is_finite) {
+            f64::INFINITY
+        } else {
+            r.l1
+        }
+    };
+    let (below, above) = (limits(r.bounds.map(|b| b.0)), limits(r.bounds.map(|b| b.1)));
+    let outside = |g: &&f64| -**g > above || **g > below;
+    let largest = gradient
+        .iter()
+        .filter(outside)
+        .fold(0.0_f64, |a, g| a.max(g.abs()));
+    // A hair inside, so that rounding does not leave the domain of r*.
+    let scale = if largest == 0.0 {
+        1.0
+    } else {
+        r.l1 / largest * (1.0 - 1e-16)
+    };
+    let losses: f64 = with_loss!(pooled.problem.loss(), L => pooled.rows.iter().map(|row| {
+        let (u, b) = (dot(row.features, x), row.target);
+        row.weight * (L::value(u, b) + L::conjugate(scale * L::slope(u, b), b))
+    }).sum());
+    let regularizers: f64 = x
+        .iter()
+        .zip(gradient)
+        .map(|(&x, &g)| r.value(&[x]) + r.conjugate((-scale * g).clamp(-below, above)))
+        .sum();
+    let gap = losses + regularizers;
+    // Rounding may leave a hair less than nothing; `max` would lose a NaN.
+    if gap < 0.0 { 0.0 } else { gap }
+}
+
+/// `‖ξ‖²/(2μ(1 − t))` as above; infinite where `t ≥ 1`, or the Hessian is singular or too large to factor.
+///
+/// Without a regularizer nothing changes along the null space of the data, which is left out of `μ`.
+fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
+    let (d, r) = (x.len(), pooled.problem.regularizer());
+    let norm2: f64 = x
+        .iter()
+        .zip(g)
+        .map(|(&x, &g)| r.stationarity(x, g).powi(2))
+        .sum();
+    if norm2 == 0.0 {
+        return 0.0;
+    }
+    // Without a regularizer the eigenvalues that are not zero are those of the smaller Gram matrix.
+    let size = if r.is_none() {
+        d.min(pooled.rows.len())
+    } else {
+        d
+    };
+    if size > MAX_ACTIVE {
+        return f64::INFINITY;
+    }
+    let all: Vec<usize> = (0..d).collect();
+    // Eigenvalues of the Hessian at `point`, ascending, and how many of them are at rounding level.
+    let spectrum = |point: &[f64]| {
+        let half = pooled.half_hessian(point, &all, |_| 1.0);
+        let gram = if r.is_none() {
+            smaller_gram(&half.transpose())
+        } else {
+            half.transpose() * &half
+        };
+        let values = eigenvalues(gram);
+        let floor = 1e-12 * values[size - 1];
+        let null = values.partition_point(|v| *v <= floor);
+        (values, null)
+    };
+    let (values, null) = spectrum(x);
+    // Curvatures differ by orders of magnitude at x, not at 0: there only directions without data are flat.
+    let flat = if r.is_none() {
+        spectrum(&vec![0.0; d]).1
+    } else {
+        0
+    };
+    if null > flat || null == size {
+        return f64::INFINITY;
+    }
+    let mu = values[null];
+    let t = match pooled.problem.loss() {
+        Loss::LeastSquares => 0.0,
+        Loss::Logistic => {
+            let longest = pooled
+                .rows
+                .iter()
+                .map(|row| dot(row.features, row.features))
+                .fold(0.0, f64::max);
+            (norm2 * longest).sqrt() / mu
+        }
+    };
+    if t < 1.0 {
+        norm2 / (2.0 * mu * (1.0 - t))
+    } else {
+        f64::INFINITY
+    }
+}
