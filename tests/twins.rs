@@ -67,8 +67,9 @@ fn problems(
 /// A rule whose networks move its coefficients: random weights in every layer, the last included.
 fn lively(seed: u64) -> Shared {
     let mut rule = initial(Constants::default(), Ranges::default(), &[8, 6], 20, seed);
-    // In training there is no guard.
+    // In training there is neither guard nor safeguard.
     rule.guard = 0.0;
+    rule.safeguard.reach = 0.0;
     for (key, network) in [&mut rule.node, &mut rule.edge].into_iter().enumerate() {
         let mut rng = random::stream(seed, "test/weights", &[key as u64]);
         for layer in &mut network.as_mut().unwrap().layers {

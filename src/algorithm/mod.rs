@@ -47,6 +47,11 @@ pub trait Algorithm: Send + Sync {
         None
     }
 
+    /// Share of a learned step's bounds that were met so far, where the method has a safeguard.
+    fn clipped(&self, _state: &Self::State) -> Option<f64> {
+        None
+    }
+
     /// Puts the method at rest at `x` (one point for all agents, length `d`) with this dual, as if it had stood there for
     /// long; `false` where the method has no such state. For audits.
     fn rest_at(&self, _state: &mut Self::State, _x: &[f64], _dual: &Field) -> bool {
@@ -62,6 +67,8 @@ pub trait Process: Send {
     fn iterate(&self) -> &Field;
     /// The field whose sum over agents is kept at zero, where there is one.
     fn dual(&self) -> Option<&Field>;
+    /// See [`Algorithm::clipped`].
+    fn clipped(&self) -> Option<f64>;
     /// See [`Algorithm::rest_at`].
     fn rest_at(&mut self, x: &[f64], dual: &Field) -> bool;
 }
@@ -80,6 +87,9 @@ impl<A: Algorithm> Process for Running<A> {
     }
     fn dual(&self) -> Option<&Field> {
         self.algorithm.dual(&self.state)
+    }
+    fn clipped(&self) -> Option<f64> {
+        self.algorithm.clipped(&self.state)
     }
     fn rest_at(&mut self, x: &[f64], dual: &Field) -> bool {
         self.algorithm.rest_at(&mut self.state, x, dual)

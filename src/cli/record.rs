@@ -22,6 +22,8 @@ pub struct Record {
     pub floats_sent: u64,
     pub bytes_sent: u64,
     pub gradient_evaluations: u64,
+    /// Share of the safeguard's bounds that clipped a step.
+    pub clipped: Option<f64>,
     pub gap: f64,
     /// Whether gaps are in units of F*, or absolute because F* is zero.
     pub gap_relative: bool,
@@ -132,6 +134,7 @@ impl Record {
             floats_sent: last.floats_sent,
             bytes_sent: 8 * last.floats_sent,
             gradient_evaluations: trace.gradient_evaluations,
+            clipped: trace.clipped,
             gap: last.gap,
             gap_relative: trace.relative,
             worst_gap: last.worst_gap,

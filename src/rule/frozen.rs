@@ -55,7 +55,6 @@ pub enum Structure {
 
 /// Where a rule comes from and what it was trained on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Provenance {
     /// A name.
     pub name: String,
@@ -186,6 +185,13 @@ mod tests {
     use super::*;
     use crate::rule::Constants;
 
+    fn message_or_rule(text: &str) -> Result<FrozenRule, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rule.ron");
+        std::fs::write(&path, text).unwrap();
+        FrozenRule::read(&path).map_err(|e| e.to_string())
+    }
+
     fn message(text: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rule.ron");
@@ -221,5 +227,25 @@ mod tests {
         assert!(message(&text.replace("format: 2", "format: 7")).contains("format 7 is unknown"));
         assert!(message(&text.replace("primal: 1.4", "primal: -1.4")).contains("primal"));
         assert!(message(&text.replace("primal: 1.4", "primal: NaN")).contains("primal"));
+
+        // Nothing is filled in: without any one line it is another rule, or none. The safeguard alone is younger than the format.
+        let mut lines = 0;
+        for line in text
+            .lines()
+            .filter(|line| line.contains(": ") && line.ends_with(','))
+        {
+            let field = line.trim().split(':').next().unwrap();
+            let m = message_or_rule(&text.replacen(&format!("{line}\n"), "", 1));
+            match m {
+                Err(m) => assert!(m.contains(field), "{line}: {m}"),
+                Ok(_) => panic!("{line} was filled in"),
+            }
+            lines += 1;
+        }
+        assert!(lines > 25, "{lines}");
+        let start = text.find("        safeguard: (").unwrap();
+        let end = start + text[start..].find("),\n").unwrap() + 3;
+        let older = format!("{}{}", &text[..start], &text[end..]);
+        assert_eq!(message_or_rule(&older).unwrap(), rule);
     }
 }

@@ -10,7 +10,9 @@
 //! `C_ij = relu(cell(d_i))`, where `d_i` are its differences `z_i − z_j` in the order of ascending `j`. LSTM states start at
 //! zero (the published code draws them at random, so its runs do not repeat). Two exchanges per step: `z`, then `S`.
 //!
-//! Exact whatever the networks output, as `super::shared` is: `Σ_i y_i = 0` for ever because `S` is symmetric.
+//! Exact where it comes to rest with `P > 0`: `Σ_i y_i = 0` for ever because `S` is symmetric, and a fixed point is a solution. But `P` is
+//! a relu: where it is 0 a coordinate stands still whatever its gradient, so a point at rest need not be a solution, and
+//! nothing makes a run converge (see [`super::safeguard`] for what `shared` has).
 
 pub use super::lstm::{Cell, HIDDEN};
 use super::lstm::{LANES, Lanes, Memory, exp, relu};

@@ -12,14 +12,20 @@
 //! of `z_i − z_j` and means of a few numbers that travel with `z` whenever the networks are asked, so both ends compute the same
 //! `S_ij = S_ji`, `C_ij = C_ji`, `θ_ij = θ_ji` by themselves.
 //!
-//! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes, `z_i = z_j`, and
+//! **Exact whatever the networks output.** At a fixed point every `Δ` vanishes and `Σ_j F_ij = 0`; on a cycle a flow might still
+//! circulate, but `Σ_e F_e·D_e = 0` (circulations are orthogonal to differences) and `D_e = (1 − θ)/(S w L_e) F_e` give
+//! `Σ_e (1 − θ)/(S w L_e) F_e² = 0`, so with `S > 0`, `|θ| < 1` all flows and all differences `z_i − z_j` are zero. Then
 //! `−(g_i + y_i) ∈ ∂r(x_i)`; `Σ_i y_i = 0` holds for ever because flows are antisymmetric, and summing gives optimality.
 //! So the networks run in f32 while iterates, gradients and flows stay f64, and may be asked only every `refresh` steps.
 //!
-//! **Guarded.** A limit that is exact is of no use to a run that never gets there. An agent whose residual grows to `guard` times
-//! its lowest trusts its networks less: all its coefficients, and those of its edges, move towards [`SAFE`], a method that
-//! converges by itself, and its neighbours follow. Once the residual is down again trust returns, each time to a lower ceiling: at
-//! last it stays where the run is stable. (In training there is no guard: a rule is not to lean on it.)
+//! **Convergent whatever the networks output.** A limit that is exact is of no use to a run that never gets there. Every step is
+//! kept within a bound of the step of a method that converges by itself, and the bounds are summable: theorem and proof stand
+//! in [`super::safeguard`].
+//!
+//! **Guarded**, for speed alone: an agent whose residual grows to `guard` times its lowest trusts its networks less: all its
+//! coefficients, and those of its edges, move towards that method's, and its neighbours follow. Once the residual is down again trust
+//! returns, each time to a lower ceiling: at last it stays where the run is stable. Below [`GUARD_FLOOR`] of the first residual nothing
+//! counts as growth. (In training there is neither: a rule is not to lean on them.)
 
 use super::features::{
     Common, Conditioning, EDGE_FEATURES, EDGE_VARYING, EdgeRows, LANES, NODE_FEATURES, NODE_SENT,
@@ -29,6 +35,7 @@ use super::features::{
 use super::math;
 use super::mlp::Mlp;
 use super::perceptron::{Perceptron, Work};
+use super::safeguard::{FALLBACK_DUAL, Fallback, Safeguard, clip, fallback_primal};
 use crate::algorithm::Algorithm;
 use crate::field::{Field, dot};
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
@@ -46,7 +53,7 @@ pub const EDGE_OUTPUTS: usize = 3;
 
 /// The learned constants; without networks they are the whole rule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Constants {
     /// `P` in units of `1/L_i`.
     pub primal: f64,
@@ -99,7 +106,7 @@ impl Constants {
 /// How far the networks may move each coefficient: `constant + range · tanh(output)`; `P` and `S` on a log scale. A term whose
 /// constant and range are both zero is switched off: training leaves it so.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Ranges {
     /// Range of `ln P`.
     pub primal: f64,
@@ -191,16 +198,18 @@ pub(crate) fn link_all(links: &[Link], outputs: &mut [f32]) {
     }
 }
 
-/// Where the guard leads: Exact Diffusion for `r = 0` and equal `L_i`.
-pub const SAFE: Constants = Constants {
-    primal: 1.0,
-    momentum: 0.0,
-    gradient_difference: 0.0,
-    extrapolation: 0.0,
-    dual: 0.5,
-    mixing: 0.5,
-    memory: 0.0,
-};
+/// Coefficients of the fallback (see [`super::safeguard`]) in the order of the nets' outputs: where distrust leads.
+fn fallback_node(weight: f64) -> [f64; NODE_OUTPUTS] {
+    [fallback_primal(weight).ln(), 0.0, 0.0, 1.0]
+}
+
+/// The same of an edge.
+fn fallback_edge() -> [f64; EDGE_OUTPUTS] {
+    [FALLBACK_DUAL.ln(), 0.0, 0.0]
+}
+
+/// Share of the first residual below which an agent's residual may grow without costing trust.
+const GUARD_FLOOR: f64 = 1e-8;
 /// What an agent's trust is multiplied by, at least, at every evaluation that finds its residual grown.
 const DISTRUST: f64 = 0.8;
 /// What it is multiplied by at every other evaluation, up to the ceiling: one burst is no reason to stay slow.
@@ -212,45 +221,37 @@ const CEILING_WITHOUT_PROGRESS: f64 = 0.8;
 /// How fast the residual's envelope may fall, per evaluation: a residual that is zero by chance is no low to grow from.
 const ENVELOPE: f64 = 0.9;
 
-/// A frozen `shared` rule; without networks it is the method `Constants`.
+/// A frozen `shared` rule; without networks it is the method `Constants`. In a file nothing may be left out but the safeguard, which
+/// files of before it was there do not have: a default in place of what was learned would be another rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shared {
     /// The constants.
     pub constants: Constants,
     /// How far the networks move them.
-    #[serde(default)]
     pub ranges: Ranges,
     /// [`NODE_FEATURES`] → [`NODE_OUTPUTS`].
-    #[serde(default)]
+    // Without this serde takes a missing `Option` for `None`.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub node: Option<Mlp>,
     /// [`EDGE_FEATURES`] → [`EDGE_OUTPUTS`].
-    #[serde(default)]
+    #[serde(deserialize_with = "Option::deserialize")]
     pub edge: Option<Mlp>,
     /// Step at which the clock feature stops: the longest horizon trained for.
-    #[serde(default)]
     pub clock_cap: u32,
     /// Steps between two evaluations of the networks.
-    #[serde(default = "one")]
     pub refresh: u32,
     /// Whether the networks see the conditioning features (see [`super::features`]).
-    #[serde(default = "yes")]
     pub conditioning: bool,
     /// Growth of an agent's residual over its lowest at which it begins to distrust its networks; 0: never.
-    #[serde(default = "guard")]
     pub guard: f64,
+    /// What makes every run converge.
+    #[serde(default)]
+    pub safeguard: Safeguard,
 }
 
-fn guard() -> f64 {
-    30.0
-}
-
-fn one() -> u32 {
-    1
-}
-fn yes() -> bool {
-    true
-}
+/// [`Shared::guard`] of a new rule.
+pub const GUARD: f64 = 30.0;
 
 impl Shared {
     /// The rule without networks.
@@ -263,7 +264,8 @@ impl Shared {
             clock_cap: 0,
             refresh: 1,
             conditioning: true,
-            guard: guard(),
+            guard: GUARD,
+            safeguard: Safeguard::default(),
         }
     }
 
@@ -321,6 +323,7 @@ impl Shared {
                 self.guard
             ));
         }
+        self.safeguard.check()?;
         if self.edge.is_some() && self.node.is_none() {
             return Err("an edge network without a node network, expected both".into());
         }
@@ -371,8 +374,6 @@ pub struct SharedRule {
     rule: Shared,
     node: Option<Cell>,
     edge: Option<Cell>,
-    /// [`SAFE`] in the order of the outputs.
-    safe: ([f64; NODE_OUTPUTS], [f64; EDGE_OUTPUTS]),
     weights: Vec<f64>,
     hardness: f32,
 }
@@ -399,7 +400,6 @@ impl SharedRule {
         Ok(Self {
             node: cell(&rule.node, NODE_VARYING, &c.node(), &r.node()),
             edge: cell(&rule.edge, EDGE_VARYING, &c.edge(), &r.edge()),
-            safe: (SAFE.node(), SAFE.edge()),
             rule,
             weights,
             hardness: mixing_hardness(gap),
@@ -423,6 +423,8 @@ pub struct State {
     flow: Field,
     mixed: Field,
     agents: Vec<Agent>,
+    /// Steps in which an edge's flow was clipped.
+    flows_clipped: Vec<u64>,
     /// `S, C, θ` of every edge's coordinates, `[3, d]` each; empty without a network.
     edge_coefficients: Vec<Vec<f32>>,
     smoothness_edge: Vec<f64>,
@@ -435,6 +437,13 @@ struct Agent {
     conditioning: Conditioning,
     memory: NodeMemory,
     guard: Guard,
+    /// `W_i`, the sum of its edges' weights.
+    weight: f64,
+    /// `‖∇f_i(x⁰)‖/L_i`, and `s_i`: the largest among its neighbours' and its own.
+    first_step: f64,
+    unit: f64,
+    /// Steps in which `z_i` or the mixing of `x_i` was clipped.
+    clipped: u64,
     /// The shared features, as the neighbours know them.
     shared: [f32; NODE_SHARED],
     /// `P L_i, β, δ, γ` of the coordinates, `[4, d]`; empty without a network.
@@ -456,6 +465,8 @@ struct Guard {
     sent: f64,
     /// `max(σ_u, ENVELOPE · envelope⁻)`, begun at the gradient's root mean square.
     envelope: f64,
+    /// [`GUARD_FLOOR`] of where it began.
+    floor: f64,
     /// The lowest envelope so far.
     lowest: f64,
 }
@@ -468,13 +479,14 @@ impl Guard {
         lowered: true,
         sent: 1.0,
         envelope: 0.0,
+        floor: 0.0,
         lowest: f64::MAX,
     };
 
     /// After an evaluation that found `σ_u = u`.
     fn watch(&mut self, u: f64, growth: f64) {
         self.envelope = u.max(ENVELOPE * self.envelope);
-        let allowed = growth * self.lowest;
+        let allowed = growth * self.lowest.max(self.floor);
         if allowed > 0.0 && u > allowed {
             if !self.grown {
                 self.ceiling *= if self.lowered {
@@ -519,12 +531,34 @@ struct NodeTask<'a> {
     agent: &'a mut Agent,
     z: &'a mut [f64],
     refresh: bool,
+    /// `τ_k` in units of `s_i`.
+    bound: f64,
 }
 
 impl pulp::WithSimd for NodeTask<'_> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        self.learned(simd);
+        let rows = &self.rows;
+        let fallback = Fallback {
+            x: rows.x[0],
+            g: rows.g[0],
+            y: rows.y[0],
+            y_last: rows.y[1],
+            step: fallback_primal(self.agent.weight) / rows.smoothness,
+            r: *self.r,
+        };
+        if fallback.clip(self.z, self.bound * self.agent.unit) {
+            self.agent.clipped += 1;
+        }
+    }
+}
+
+impl NodeTask<'_> {
+    /// `z_i` as the networks want it.
+    #[inline(always)]
+    fn learned<S: Simd>(&mut self, simd: S) {
         let Some(network) = &self.rule.node else {
             return self.rule.node_constant(self.rows, self.r, self.z);
         };
@@ -532,10 +566,11 @@ impl pulp::WithSimd for NodeTask<'_> {
             conditioning,
             memory,
             guard,
+            weight,
             shared,
             coefficients: out,
             ..
-        } = self.agent;
+        } = &mut *self.agent;
         if self.refresh {
             *memory = self.rows.features(
                 self.r,
@@ -554,7 +589,7 @@ impl pulp::WithSimd for NodeTask<'_> {
             );
             guard.watch(memory.last_u, self.rule.rule.guard);
             guard.sent = guard.trust;
-            distrust(out, &self.rule.safe.0, guard.trust);
+            distrust(out, &fallback_node(*weight), guard.trust);
             link_all(&NODE_LINKS, out);
         }
         node_update(self.rows, self.r, out, self.z);
@@ -577,12 +612,28 @@ struct EdgeTask<'a> {
     flow: &'a mut [f64],
     mixed: &'a mut [f64],
     refresh: bool,
+    /// `τ_e`
+    limit: f64,
+    clipped: &'a mut u64,
 }
 
 impl pulp::WithSimd for EdgeTask<'_> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        self.learned(simd);
+        let scale = FALLBACK_DUAL * self.weight * self.smoothness;
+        let d = &self.d[0][..self.flow.len()];
+        if clip(self.flow, |k| scale * d[k], self.limit * self.smoothness) {
+            *self.clipped += 1;
+        }
+    }
+}
+
+impl EdgeTask<'_> {
+    /// Flow and mixing as the networks want them.
+    #[inline(always)]
+    fn learned<S: Simd>(&mut self, simd: S) {
         let Some(network) = &self.rule.edge else {
             return self.edge_constant();
         };
@@ -605,17 +656,15 @@ impl pulp::WithSimd for EdgeTask<'_> {
                     evaluation.store(simd, start, used, out);
                 },
             );
-            distrust(out, &self.rule.safe.1, self.trust);
+            distrust(out, &fallback_edge(), self.trust);
             link_all(&EDGE_LINKS, out);
         }
         self.edge_update();
     }
-}
 
-impl EdgeTask<'_> {
     /// `flow ← S w L_e D + θ flow`, `mixed = −C w D`, from the coefficients.
     #[inline(always)]
-    fn edge_update(self) {
+    fn edge_update(&mut self) {
         let (n, weight, smoothness) = (self.flow.len(), self.weight, self.smoothness);
         let (d, flow, mixed) = (&self.d[0][..n], &mut self.flow[..n], &mut self.mixed[..n]);
         let [dual, mixing, memory] = split::<EDGE_OUTPUTS>(self.coefficients).map(|row| &row[..n]);
@@ -628,7 +677,7 @@ impl EdgeTask<'_> {
 
     /// [`Self::edge_update`] with the constants.
     #[inline(always)]
-    fn edge_constant(self) {
+    fn edge_constant(&mut self) {
         let (c, d, weight) = (&self.rule.rule.constants, self.d[0], self.weight);
         for k in 0..d.len() {
             self.flow[k] = c.dual * weight * self.smoothness * d[k] + c.memory * self.flow[k];
@@ -781,17 +830,22 @@ impl Algorithm for SharedRule {
             agents: (0..n)
                 .map(|i| {
                     let mine = network.graph().neighbors(i).iter();
-                    let weight = mine.map(|neighbor| self.weights[neighbor.edge]).sum();
+                    let weight: f64 = mine.map(|neighbor| self.weights[neighbor.edge]).sum();
                     Agent {
                         smoothness: smoothness[i],
                         conditioning: Conditioning::new(smoothness[i], problem.trace(i), d, weight),
                         memory: NodeMemory::default(),
                         guard: Guard::NEW,
+                        weight,
+                        first_step: 0.0,
+                        unit: 0.0,
+                        clipped: 0,
                         shared: [0.0; NODE_SHARED],
                         coefficients: held(&self.node, NODE_OUTPUTS * d),
                     }
                 })
                 .collect(),
+            flows_clipped: vec![0; edges.len()],
             edge_coefficients: vec![held(&self.edge, EDGE_OUTPUTS * d); edges.len()],
             smoothness_edge: edges
                 .iter()
@@ -819,8 +873,12 @@ impl Algorithm for SharedRule {
             for (i, agent) in s.agents.iter_mut().enumerate() {
                 let g = s.g.row(i);
                 agent.guard.envelope = (dot(g, g) / d as f64).sqrt();
+                agent.guard.floor = GUARD_FLOOR * agent.guard.envelope;
+                agent.first_step = dot(g, g).sqrt() / agent.smoothness;
+                agent.unit = agent.first_step;
             }
         }
+        let bound = self.rule.safeguard.bound(s.k);
 
         // z_i, every agent by itself.
         let (x, x_last, x_older, y, y_last, g, g_last) = (
@@ -841,6 +899,7 @@ impl Algorithm for SharedRule {
                 agent,
                 z,
                 refresh,
+                bound,
             });
         };
         s.z.values_mut()
@@ -858,6 +917,16 @@ impl Algorithm for SharedRule {
             let seen = self.edge.is_some() && self.rule.conditioning;
             network.exchange_scalars(1 + if seen { NODE_SENT } else { 0 });
         }
+        if s.k == 0 && bound.is_finite() {
+            // With the first z travels the unit of the bounds.
+            network.exchange_scalars(1);
+            let graph = network.graph();
+            for i in 0..s.agents.len() {
+                let theirs = graph.neighbors(i).iter();
+                let theirs = theirs.map(|other| s.agents[other.agent].first_step);
+                s.agents[i].unit = theirs.fold(s.agents[i].first_step, f64::max);
+            }
+        }
 
         // Flows, every edge by itself.
         let (z, difference, last) = (&s.z, &s.difference, &s.difference_last);
@@ -868,9 +937,10 @@ impl Algorithm for SharedRule {
             .par_chunks_exact_mut(d)
             .zip(s.mixed.values_mut().par_chunks_exact_mut(d))
             .zip(s.edge_coefficients.par_iter_mut())
+            .zip(s.flows_clipped.par_iter_mut())
             .with_min_len(min_rows(d, refresh && self.edge.is_some()))
             .enumerate()
-            .for_each(|(e, ((flow, mixed), coefficients))| {
+            .for_each(|(e, (((flow, mixed), coefficients), clipped))| {
                 let (i, j) = graph.edges()[e];
                 arch.dispatch(EdgeTask {
                     rule: self,
@@ -884,6 +954,8 @@ impl Algorithm for SharedRule {
                     flow,
                     mixed,
                     refresh,
+                    limit: bound * agents[i].unit.min(agents[j].unit),
+                    clipped,
                 });
             });
 
@@ -902,7 +974,32 @@ impl Algorithm for SharedRule {
         std::mem::swap(&mut s.x_older, &mut s.x_last);
         std::mem::swap(&mut s.x_last, &mut s.x);
         add_flows(graph, Some(&s.z), &s.mixed, &mut s.x);
+        if bound.is_finite() {
+            let z = &s.z;
+            s.x.values_mut()
+                .par_chunks_exact_mut(d)
+                .zip(s.agents.par_iter_mut())
+                .with_min_len(min_rows(d, false))
+                .enumerate()
+                .for_each(|(i, (x, agent))| {
+                    let limit = bound * agent.unit;
+                    let clipped = arch.dispatch(Mix {
+                        x,
+                        z: z.row(i),
+                        limit,
+                    });
+                    agent.clipped += u64::from(clipped);
+                });
+        }
         s.k += 1;
+    }
+
+    fn clipped(&self, s: &State) -> Option<f64> {
+        let agents: u64 = s.agents.iter().map(|agent| agent.clipped).sum();
+        let edges: u64 = s.flows_clipped.iter().sum();
+        // An agent has two bounds a step, an edge one.
+        let all = s.k * (2 * s.agents.len() + s.flows_clipped.len()) as u64;
+        Some((agents + edges) as f64 / all.max(1) as f64)
     }
 
     fn iterate<'s>(&self, s: &'s State) -> &'s Field {
@@ -925,6 +1022,22 @@ impl Algorithm for SharedRule {
         s.flow.values_mut().fill(0.0);
         s.difference.values_mut().fill(0.0);
         true
+    }
+}
+
+/// Brings `x` to within `limit` of `z`; whether it had to.
+struct Mix<'a> {
+    x: &'a mut [f64],
+    z: &'a [f64],
+    limit: f64,
+}
+
+impl pulp::WithSimd for Mix<'_> {
+    type Output = bool;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> bool {
+        let z = &self.z[..self.x.len()];
+        clip(self.x, |k| z[k], self.limit)
     }
 }
 

@@ -4,6 +4,7 @@
 //! - *dual sum*: `Σ_i y_i` stays zero over a long run; *exact*: the gap at its end;
 //! - *scale*: multiplying the objective, or the variables, by a constant changes nothing but units;
 //! - *permutation*: renaming the agents renames the iterates;
+//! - *clipped*: how often the safeguard held a step back (none at all where a rule works by itself);
 //! - *held out*: the share of fresh problems and graphs on which it diverged, with a 95 % Wilson interval.
 
 use super::{OptimumRefuted, Options, Status, simulate};
@@ -255,6 +256,14 @@ pub fn audit(
         1e-10,
         format!("relative gap, {how}"),
     );
+    if let Some(share) = trace.clipped {
+        find(
+            "clipped",
+            share,
+            f64::INFINITY,
+            format!("share of the safeguard's bounds that held a step back, {how}"),
+        );
+    }
     find(
         "dual sum",
         trace.last().dual_drift.unwrap_or(f64::NAN),
@@ -270,7 +279,7 @@ pub fn audit(
 
     // Held-out problems and graphs.
     let done = std::sync::atomic::AtomicUsize::new(0);
-    let diverged = (0..effort.trials)
+    let held_out = (0..effort.trials)
         .into_par_iter()
         .map(|trial| {
             let mut rng = random::stream(effort.seed, "audit/held-out", &[trial as u64]);
@@ -300,12 +309,20 @@ pub fn audit(
             )?;
             let finished = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
             progress(0.62 + 0.38 * finished as f64 / effort.trials as f64);
-            Ok(matches!(trace.status, Status::Diverged { .. }))
+            let diverged = matches!(trace.status, Status::Diverged { .. });
+            Ok((diverged, trace.clipped))
         })
-        .collect::<Result<Vec<bool>, AuditError>>()?
-        .into_iter()
-        .filter(|d| *d)
-        .count();
+        .collect::<Result<Vec<(bool, Option<f64>)>, AuditError>>()?;
+    let diverged = held_out.iter().filter(|(diverged, _)| *diverged).count();
+    let clipped: Vec<f64> = held_out.iter().filter_map(|(_, share)| *share).collect();
+    if !clipped.is_empty() {
+        find(
+            "clipped, held out",
+            clipped.iter().sum::<f64>() / clipped.len() as f64,
+            f64::INFINITY,
+            format!("the same on {} problems on fresh graphs", clipped.len()),
+        );
+    }
     Ok(Audit {
         findings,
         trials: effort.trials,

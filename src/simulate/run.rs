@@ -134,6 +134,8 @@ pub struct Trace {
     pub relative: bool,
     /// Gradient evaluations of one agent.
     pub gradient_evaluations: u64,
+    /// Share of the safeguard's bounds that clipped a step, where the method has a safeguard.
+    pub clipped: Option<f64>,
 }
 
 impl Trace {
@@ -157,6 +159,10 @@ pub const COARSE: f64 = 1e-3;
 pub const ALL_AGENTS: usize = 100;
 /// Of more agents, those farthest from the mean whose gap is computed: each costs a pass over everybody's data.
 pub const FARTHEST: usize = 8;
+
+/// A run whose objective is this many times that of its start has diverged. (Less would end runs under a safeguard, which may rise by
+/// orders of magnitude before its bounds have fallen.)
+const LOST: f64 = 1e9;
 
 /// The unit of gaps: `F*`, or 1 where that is zero to rounding of `F(0)`; and which of the two.
 fn unit(optimum: f64, start: f64) -> (f64, bool) {
@@ -280,7 +286,7 @@ pub fn simulate(
                 certificate: optimum.certificate,
             });
         }
-        let lost = !sample.gap.is_finite() || sample.objective.abs() > 1e6 * (start.abs() + unit);
+        let lost = !sample.gap.is_finite() || sample.objective.abs() > LOST * (start.abs() + unit);
         if lost {
             status = Some(Status::Diverged { step: k });
         } else if !observe(&sample) {
@@ -313,6 +319,7 @@ pub fn simulate(
         gap_certificate,
         relative,
         gradient_evaluations: k,
+        clipped: process.clipped(),
     })
 }
 

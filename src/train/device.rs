@@ -36,6 +36,22 @@ pub struct TrainDevice {
     pub name: String,
     /// Whether several host threads may each unroll a part of the batch.
     pub parallel: bool,
+    /// Bytes of the largest tensor that it can hold.
+    pub largest_tensor: usize,
+}
+
+/// The longest axis that is summed on wgpu, per number that a unit loads at once: longer ones lose their ends (CubeCL 0.11.3).
+const LONGEST_SUM: usize = 65_536;
+
+impl TrainDevice {
+    /// The longest axis of this kind (its length divisible by 4, by 2 or odd) that the device sums rightly.
+    pub fn longest_sum(&self, length: usize) -> usize {
+        if self.parallel {
+            return usize::MAX;
+        }
+        let at_once = [4, 2, 1].into_iter().find(|n| length.is_multiple_of(*n));
+        LONGEST_SUM * at_once.unwrap_or(1)
+    }
 }
 
 impl TrainDevice {
@@ -61,6 +77,7 @@ impl TrainDevice {
             device: Device::flex(),
             name: "cpu (burn-flex)".into(),
             parallel: true,
+            largest_tensor: usize::MAX,
         })
     }
     /// burn-flex.
@@ -114,8 +131,10 @@ impl TrainDevice {
                 name
             }
         };
+        let device = Device::wgpu(kind);
         Ok(Self {
-            device: Device::wgpu(kind),
+            largest_tensor: super::kernel::gpu::largest_tensor(&device),
+            device,
             name,
             parallel: false,
         })

@@ -273,6 +273,13 @@ impl RuleModule for MilodoModule {
     type State = MilodoState;
     // Every number has three states of forty.
     const CHUNK: usize = 12_000;
+    fn widest(&self) -> usize {
+        // The gates of an LSTM.
+        4 * crate::rule::lstm::HIDDEN
+    }
+    fn sums_over_problems(&self) -> bool {
+        !self.fused
+    }
 
     fn start(&self, batch: &Batch) -> MilodoState {
         let (n, b, d) = (batch.agents, batch.problems, batch.dimension);

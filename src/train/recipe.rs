@@ -69,11 +69,11 @@ pub enum RuleRecipe {
         /// Widths of the hidden layers; empty: constants only.
         #[serde(default = "default_hidden")]
         hidden: Vec<usize>,
-        /// Where the constants start.
-        #[serde(default)]
+        /// Where the constants start; what is left out is at its default.
+        #[serde(default, with = "SomeConstants")]
         constants: Constants,
-        /// How far the networks move them.
-        #[serde(default)]
+        /// How far the networks move them; what is left out is at its default.
+        #[serde(default, with = "SomeRanges")]
         ranges: Ranges,
         /// Full meta-gradient (`true`), or only through the update and not through what the networks see.
         #[serde(default)]
@@ -90,6 +90,36 @@ pub enum RuleRecipe {
         /// `P` at the start; `S = 1/(2(deg+1)·step)`, `C = 1/(2(deg+1))`.
         step: f64,
     },
+}
+
+/// [`Constants`] of which some may be left out: of a recipe, never of a rule file.
+#[derive(Serialize, Deserialize)]
+#[serde(
+    remote = "Constants",
+    deny_unknown_fields,
+    default = "Constants::default"
+)]
+struct SomeConstants {
+    primal: f64,
+    momentum: f64,
+    gradient_difference: f64,
+    extrapolation: f64,
+    dual: f64,
+    mixing: f64,
+    memory: f64,
+}
+
+/// [`Ranges`] of which some may be left out.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Ranges", deny_unknown_fields, default = "Ranges::default")]
+struct SomeRanges {
+    primal: f64,
+    momentum: f64,
+    gradient_difference: f64,
+    extrapolation: f64,
+    dual: f64,
+    mixing: f64,
+    memory: f64,
 }
 
 fn default_refresh() -> u32 {

@@ -9,6 +9,7 @@
 use super::batch::{Batch, Place};
 use super::kernel::{self, Features, PerceptronShape, step};
 use crate::random;
+use crate::rule::Safeguard;
 use crate::rule::features::{
     Common, EDGE_FEATURES, EDGE_VARYING, LOG_FLOOR, NODE_FEATURES, NODE_SENT, NODE_SHARED,
     NODE_VARYING, RATE_WEIGHT, clock, mixing_hardness,
@@ -49,6 +50,8 @@ pub struct SharedModule {
     /// Whether the networks see the conditioning features.
     conditioning: bool,
     guard: f64,
+    #[module(skip)]
+    safeguard: Safeguard,
     /// Whether gradients flow through the features (the full meta-gradient) or only through the update.
     track_features: bool,
     /// Whether a network is one operation ([`kernel::perceptron`]) or written operation by operation.
@@ -270,6 +273,7 @@ impl SharedModule {
             refresh: rule.refresh.max(1),
             conditioning: rule.conditioning,
             guard: rule.guard,
+            safeguard: rule.safeguard,
             track_features,
             fused,
         }
@@ -318,6 +322,7 @@ impl SharedModule {
             refresh: self.refresh,
             conditioning: self.conditioning,
             guard: self.guard,
+            safeguard: self.safeguard,
         }
     }
 
@@ -734,6 +739,16 @@ struct Single {
 impl super::unroll::RuleModule for SharedModule {
     type State = SharedState;
     const CHUNK: usize = 24_000;
+    fn widest(&self) -> usize {
+        let hidden = self.node.iter().chain(&self.edge);
+        let hidden = hidden.map(|layer| layer.weight.val().dims()[0]).max();
+        let features = NODE_FEATURES.max(EDGE_FEATURES);
+        // A fused network keeps its hidden layers to itself.
+        features.max(hidden.filter(|_| !self.fused).unwrap_or(0))
+    }
+    fn sums_over_problems(&self) -> bool {
+        !self.fused && !self.node.is_empty()
+    }
     fn start(&self, batch: &Batch) -> SharedState {
         self.start(batch)
     }

@@ -87,6 +87,52 @@ pub fn chunk_size(numbers: usize, agents: usize, dimension: usize, problems: usi
     problems.div_ceil(2 * pairs).max(1)
 }
 
+/// Problems of a chunk: for the CPU as [`chunk_size`] says, else as many as the device's limits allow.
+///
+/// # Errors
+/// A problem that is too large for the device by itself.
+fn chunk_for_device<M: RuleModule>(
+    module: &M,
+    device: &TrainDevice,
+    graph: &Graph,
+    problem: &Problem,
+    problems: usize,
+) -> Result<usize, TrainError> {
+    let (agents, dimension) = (graph.agents(), problem.dimension());
+    if device.parallel {
+        return Ok(chunk_size(M::CHUNK, agents, dimension, problems));
+    }
+    let refused = |what: String| {
+        TrainError::Recipe(format!(
+            "{}: {what} on {}; expected a smaller problem (what is learned there serves larger ones) or --device cpu",
+            problem.name(),
+            device.name
+        ))
+    };
+    let longest = device.longest_sum(dimension);
+    if dimension > longest {
+        return Err(refused(format!(
+            "sums over {dimension} coordinates would lose some: at most {longest} for a dimension that is no multiple of 4, \
+             {} for one that is",
+            device.longest_sum(4)
+        )));
+    }
+    let rows = problem.shards().iter().map(|s| s.targets.len()).max();
+    let widest = module.widest();
+    let numbers = (agents * widest.max(rows.unwrap_or(0))).max(graph.edges().len() * widest);
+    let mut most = device.largest_tensor / (size_of::<f32>() * numbers * dimension).max(1);
+    if module.sums_over_problems() {
+        most = most.min(device.longest_sum(1) / (agents.max(graph.edges().len()) * dimension));
+    }
+    if most == 0 {
+        return Err(refused(format!(
+            "one problem's tensors are larger than the {} MiB that a kernel can be given",
+            device.largest_tensor >> 20
+        )));
+    }
+    Ok(most.min(problems))
+}
+
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Score of a validation problem on which the rule diverged.
 const DIVERGED: f64 = 10.0;
@@ -182,6 +228,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
                         Role::Validation,
                         trial as u64,
                     )?;
+                    chunk_for_device(&module, &settings.device, graph, &problem, 1)?;
                     let optimum = optimum::solve(&problem)?;
                     validation.push((g, problem, optimum));
                 }
@@ -380,11 +427,12 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             device: self.settings.device.device.clone(),
             dtype: DType::F32,
         };
-        let size = if self.settings.device.parallel {
-            let dimension = problems.first().map_or(1, Problem::dimension);
-            chunk_size(M::CHUNK, graph.agents(), dimension, problems.len())
-        } else {
-            problems.len()
+        let size = match problems.first() {
+            Some(first) => {
+                let device = &self.settings.device;
+                chunk_for_device(&self.module, device, graph, first, problems.len())?
+            }
+            None => 1,
         };
         let chunks: Vec<Batch> = if self.recipe.meta_loss.needs_optimum() {
             let solved = problems

@@ -17,6 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub trait RuleModule: Module + Send + Sync + 'static {
     /// Numbers of an iterate that are unrolled together, so that what a step works on stays in cache.
     const CHUNK: usize;
+    /// The most numbers for one coordinate of an agent or edge that stand in one tensor.
+    fn widest(&self) -> usize;
+    /// Whether sums run over all coordinates of all problems at once (a network written operation by operation).
+    fn sums_over_problems(&self) -> bool;
     /// What the rule carries from step to step.
     type State: Clone + Send + Sync;
     /// The state before the first step.

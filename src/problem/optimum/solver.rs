@@ -30,6 +30,8 @@ const PATH: f64 = 0.3;
 /// How far a minimiser on the way is computed, as a share of `l1`; and by how many iterations at most.
 const ON_THE_WAY: f64 = 1e-2;
 const MAX_ITERATIONS_ON_THE_WAY: usize = 2_000;
+/// With `l2` above this share of the smoothness there is no need for a path.
+const STRONG: f64 = 1e-5;
 
 /// A point with its gradient, its objective and its KKT residual in scaled coordinates.
 #[derive(Clone)]
@@ -79,7 +81,9 @@ pub(super) fn minimise(pooled: &mut Pooled) -> Result<(Vec<f64>, String), Proble
         .iter()
         .map(|s| r.l1 / s)
         .fold(f64::MAX, f64::min);
-    while r.l1 > 0.0 && smallest < l1 {
+    let strong = descent.norms.iter().map(|s| r.l2 / s / s);
+    let strong = strong.fold(f64::MAX, f64::min) > STRONG * smoothness;
+    while r.l1 > 0.0 && smallest < l1 && !strong {
         // In the units of `r`, for its largest coordinate.
         pooled.regularizer.l1 = r.l1 * (l1 / smallest);
         x = descent.run(pooled, x, Some(l1 * ON_THE_WAY))?;

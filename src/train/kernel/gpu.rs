@@ -75,6 +75,18 @@ fn grants(device: &Device) -> bool {
         && hardware.max_bindings >= BUFFERS
 }
 
+/// Bytes of the largest tensor that a kernel can be given; as many as you like where the device is no GPU of ours.
+pub fn largest_tensor(device: &Device) -> usize {
+    let device = device.clone().inner();
+    match device.as_dispatch() {
+        DispatchDevice::Cube(device) => {
+            let largest = device.client().properties().memory.max_page_size;
+            usize::try_from(largest).unwrap_or(usize::MAX)
+        }
+        _ => usize::MAX,
+    }
+}
+
 /// Whether the device can run the cell, forward and backward: its limits, and whether a workgroup's shared memory holds the cell.
 pub fn perceptron_fits(shape: &PerceptronShape, device: &Device) -> bool {
     Perceptron::new(shape, true).is_some() && grants(device)

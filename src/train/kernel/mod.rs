@@ -11,7 +11,7 @@ mod autodiff;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 #[cfg(feature = "wgpu")]
-mod gpu;
+pub(crate) mod gpu;
 pub mod step;
 
 use super::batch::Place;
