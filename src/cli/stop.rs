@@ -45,6 +45,7 @@ impl Drop for Saving {
 }
 
 /// Sets what is saved, in place of what was set before, if the work under way is ended by force; `None`: nothing.
+#[cfg(feature = "train")]
 pub fn rescue(save: Option<Rescue>) {
     *RESCUE.lock().unwrap_or_else(PoisonError::into_inner) = save;
 }

@@ -75,6 +75,7 @@ pub struct Provenance {
     /// Smallest and largest dimension trained on.
     pub dimension: (usize, usize),
     /// Mean log10 of the relative gap on the validation problems when the rule was frozen.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub validation: Option<f64>,
     /// Device trained on.
     pub device: String,

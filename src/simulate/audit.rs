@@ -426,7 +426,7 @@ fn wilson(hits: usize, trials: usize) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{Constants, Shared};
+    use crate::rule::{Constants, Safeguard, Shared};
 
     #[test]
     fn constants_pass_and_a_broken_rule_does_not() {
@@ -440,10 +440,18 @@ mod tests {
         let report = audit(&good, effort, &|_| {}).unwrap();
         assert!(report.passed(), "{report:#?}");
         assert_eq!(report.diverged, 0);
-        let wild = Structure::Shared(Shared::constant(Constants {
+        let constants = Constants {
             primal: 9.0,
             ..Constants::default()
-        }));
+        };
+        // With the safeguard it converges, if late.
+        let wild = Structure::Shared(Shared {
+            safeguard: Safeguard {
+                reach: 0.0,
+                ..Safeguard::default()
+            },
+            ..Shared::constant(constants)
+        });
         let report = audit(&wild, effort, &|_| {}).unwrap();
         assert!(!report.passed() && report.diverged > 0, "{report:#?}");
     }

@@ -183,7 +183,7 @@ impl<'a> Pooled<'a> {
         });
     }
 
-    /// `s_k = √(Σ_r w_r a_rk²)`, the columns' lengths; 1 where a column is zero.
+    /// `s_k = √(Σ_r w_r a_rk² + l2)`, the columns' lengths; 1 where that is zero.
     fn column_norms(&self) -> Vec<f64> {
         let d = self.problem.dimension();
         // In units of the largest entry, so that no square overflows or vanishes.
@@ -204,7 +204,12 @@ impl<'a> Pooled<'a> {
         squares
             .iter()
             .zip(&largest)
-            .map(|(s, m)| if *m > 0.0 { m * s.sqrt() } else { 1.0 })
+            .map(
+                |(s, m)| match (m * s.sqrt()).hypot(self.regularizer.l2.sqrt()) {
+                    0.0 => 1.0,
+                    length => length,
+                },
+            )
             .collect()
     }
 
