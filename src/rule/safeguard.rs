@@ -160,6 +160,12 @@ pub(super) fn clip(learned: &mut [f64], fallback: impl Fn(usize) -> f64, limit: 
     true
 }
 
+/// Euclidean norm.
+#[inline(always)]
+pub(super) fn length(v: &[f64]) -> f64 {
+    squares(v.len(), |k| v[k]).sqrt()
+}
+
 /// `Σ_{k<n} difference(k)²` in eight fixed lanes: the same sum whatever the processor.
 #[inline(always)]
 fn squares(n: usize, difference: impl Fn(usize) -> f64) -> f64 {

@@ -35,7 +35,7 @@ use super::features::{
 use super::math;
 use super::mlp::Mlp;
 use super::perceptron::{Perceptron, Work};
-use super::safeguard::{FALLBACK_DUAL, Fallback, Safeguard, clip, fallback_primal};
+use super::safeguard::{FALLBACK_DUAL, Fallback, Safeguard, clip, fallback_primal, length};
 use crate::algorithm::Algorithm;
 use crate::field::{Field, dot};
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
@@ -423,11 +423,19 @@ pub struct State {
     flow: Field,
     mixed: Field,
     agents: Vec<Agent>,
-    /// Steps in which an edge's flow was clipped.
-    flows_clipped: Vec<u64>,
+    edges: Vec<Edge>,
     /// `S, C, θ` of every edge's coordinates, `[3, d]` each; empty without a network.
     edge_coefficients: Vec<Vec<f32>>,
     smoothness_edge: Vec<f64>,
+}
+
+/// What an edge keeps beside its vectors.
+#[derive(Clone, Copy, Default)]
+struct Edge {
+    /// Steps in which the flow was clipped.
+    clipped: u64,
+    /// Length of what it mixed in the last step.
+    mixed: f64,
 }
 
 /// What an agent keeps beside its vectors.
@@ -614,7 +622,7 @@ struct EdgeTask<'a> {
     refresh: bool,
     /// `τ_e`
     limit: f64,
-    clipped: &'a mut u64,
+    edge: &'a mut Edge,
 }
 
 impl pulp::WithSimd for EdgeTask<'_> {
@@ -625,8 +633,9 @@ impl pulp::WithSimd for EdgeTask<'_> {
         let scale = FALLBACK_DUAL * self.weight * self.smoothness;
         let d = &self.d[0][..self.flow.len()];
         if clip(self.flow, |k| scale * d[k], self.limit * self.smoothness) {
-            *self.clipped += 1;
+            self.edge.clipped += 1;
         }
+        self.edge.mixed = length(self.mixed);
     }
 }
 
@@ -845,7 +854,7 @@ impl Algorithm for SharedRule {
                     }
                 })
                 .collect(),
-            flows_clipped: vec![0; edges.len()],
+            edges: vec![Edge::default(); edges.len()],
             edge_coefficients: vec![held(&self.edge, EDGE_OUTPUTS * d); edges.len()],
             smoothness_edge: edges
                 .iter()
@@ -937,10 +946,10 @@ impl Algorithm for SharedRule {
             .par_chunks_exact_mut(d)
             .zip(s.mixed.values_mut().par_chunks_exact_mut(d))
             .zip(s.edge_coefficients.par_iter_mut())
-            .zip(s.flows_clipped.par_iter_mut())
+            .zip(s.edges.par_iter_mut())
             .with_min_len(min_rows(d, refresh && self.edge.is_some()))
             .enumerate()
-            .for_each(|(e, (((flow, mixed), coefficients), clipped))| {
+            .for_each(|(e, (((flow, mixed), coefficients), edge))| {
                 let (i, j) = graph.edges()[e];
                 arch.dispatch(EdgeTask {
                     rule: self,
@@ -955,7 +964,7 @@ impl Algorithm for SharedRule {
                     mixed,
                     refresh,
                     limit: bound * agents[i].unit.min(agents[j].unit),
-                    clipped,
+                    edge,
                 });
             });
 
@@ -974,7 +983,13 @@ impl Algorithm for SharedRule {
         std::mem::swap(&mut s.x_older, &mut s.x_last);
         std::mem::swap(&mut s.x_last, &mut s.x);
         add_flows(graph, Some(&s.z), &s.mixed, &mut s.x);
-        if bound.is_finite() {
+        // No agent's mixing is longer than its edges' together: mostly that says enough.
+        let may_be_long = (0..s.agents.len()).any(|i| {
+            let edges = graph.neighbors(i).iter();
+            let length: f64 = edges.map(|neighbor| s.edges[neighbor.edge].mixed).sum();
+            length.is_nan() || length > bound * s.agents[i].unit
+        });
+        if may_be_long {
             let z = &s.z;
             s.x.values_mut()
                 .par_chunks_exact_mut(d)
@@ -996,9 +1011,9 @@ impl Algorithm for SharedRule {
 
     fn clipped(&self, s: &State) -> Option<f64> {
         let agents: u64 = s.agents.iter().map(|agent| agent.clipped).sum();
-        let edges: u64 = s.flows_clipped.iter().sum();
+        let edges: u64 = s.edges.iter().map(|edge| edge.clipped).sum();
         // An agent has two bounds a step, an edge one.
-        let all = s.k * (2 * s.agents.len() + s.flows_clipped.len()) as u64;
+        let all = s.k * (2 * s.agents.len() + s.edges.len()) as u64;
         Some((agents + edges) as f64 / all.max(1) as f64)
     }
 
