@@ -90,6 +90,18 @@ impl<'a> Network<'a> {
         });
     }
 
+    /// One round: both ends of every edge send each other a vector, and each has the other's afterwards.
+    ///
+    /// `ends`: `[2·edges, d]`, as for [`Self::average_ends`].
+    pub fn swap_ends(&mut self, ends: &mut Field) {
+        let d = ends.dimension();
+        self.send_vectors(d);
+        for pair in ends.values_mut().chunks_exact_mut(2 * d) {
+            let (a, b) = pair.split_at_mut(d);
+            a.swap_with_slice(b);
+        }
+    }
+
     /// One round: both ends of every edge send each other a vector and both keep the mean of the two.
     ///
     /// `ends`: `[2·edges, d]`; row `2e` belongs to the smaller end of edge `e`, row `2e + 1` to the larger.

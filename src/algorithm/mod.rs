@@ -3,6 +3,7 @@
 //! One method per file; the file opens with its update. What is written in RON is `rule::AlgorithmSpec`.
 
 mod abc;
+mod admm;
 mod chebyshev;
 mod dapg;
 mod diagonal_nids;
@@ -14,6 +15,7 @@ mod prox_dgd;
 mod prox_ed_momentum;
 
 pub use abc::{Abc, AbcKind};
+pub use admm::Admm;
 pub use chebyshev::Chebyshev;
 pub use dapg::Dapg;
 pub use diagonal_nids::diagonal_steps;
@@ -28,6 +30,15 @@ use crate::field::Field;
 use crate::network::Network;
 use crate::problem::Problem;
 
+/// What an agent has computed, at most over the agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Gradients of its `f_i`.
+    pub gradients: u64,
+    /// Local minimisations.
+    pub solves: u64,
+}
+
 /// A decentralized algorithm. All state lies in `State`; a step reads neighbours only through the network.
 pub trait Algorithm: Send + Sync {
     /// Everything that changes from step to step.
@@ -36,7 +47,7 @@ pub trait Algorithm: Send + Sync {
     /// The state before the first step; may exchange constants.
     fn init(&self, problem: &Problem, network: &mut Network) -> Self::State;
 
-    /// One iteration, one gradient evaluation per agent.
+    /// One iteration; one gradient evaluation per agent, unless [`Self::work`] says otherwise.
     fn step(&self, state: &mut Self::State, problem: &Problem, network: &mut Network);
 
     /// The agents' current points, `[agents, dimension]`.
@@ -44,6 +55,11 @@ pub trait Algorithm: Send + Sync {
 
     /// The field whose sum over agents the method keeps at zero (dual variables), where it has one.
     fn dual<'s>(&self, _state: &'s Self::State) -> Option<&'s Field> {
+        None
+    }
+
+    /// What an agent has computed, where it is not a gradient an iteration.
+    fn work(&self, _state: &Self::State) -> Option<Work> {
         None
     }
 
@@ -67,6 +83,8 @@ pub trait Process: Send {
     fn iterate(&self) -> &Field;
     /// The field whose sum over agents is kept at zero, where there is one.
     fn dual(&self) -> Option<&Field>;
+    /// See [`Algorithm::work`].
+    fn work(&self) -> Option<Work>;
     /// See [`Algorithm::clipped`].
     fn clipped(&self) -> Option<f64>;
     /// See [`Algorithm::rest_at`].
@@ -87,6 +105,9 @@ impl<A: Algorithm> Process for Running<A> {
     }
     fn dual(&self) -> Option<&Field> {
         self.algorithm.dual(&self.state)
+    }
+    fn work(&self) -> Option<Work> {
+        self.algorithm.work(&self.state)
     }
     fn clipped(&self) -> Option<f64> {
         self.algorithm.clipped(&self.state)

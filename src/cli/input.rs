@@ -50,7 +50,7 @@ pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
 pub fn algorithm(option: &str, typed: &str) -> anyhow::Result<AlgorithmSpec> {
     let (origin, content) = text(option, typed)?;
     AlgorithmSpec::parse(&origin, &content).map_err(|e| {
-        with_names(e, "ProxDgd PgExtra Nids DiagonalNids ProxEd ProxEdFast ProxEdMomentum ProxAtc SemiAtc Diging Dlm Dapg Odapg Opapc \
+        with_names(e, "ProxDgd PgExtra Nids DiagonalNids ProxEd ProxEdFast ProxEdMomentum ProxAtc SemiAtc Diging Dlm Dapg Odapg Opapc Admm \
             Constants Rule(\"file\"), \
             bare or with options: ProxEd(step: 0.03)")
     })

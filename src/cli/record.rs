@@ -22,6 +22,7 @@ pub struct Record {
     pub floats_sent: u64,
     pub bytes_sent: u64,
     pub gradient_evaluations: u64,
+    pub local_solves: u64,
     /// Share of the safeguard's bounds that clipped a step.
     pub clipped: Option<f64>,
     pub gap: f64,
@@ -133,7 +134,8 @@ impl Record {
             vectors_per_edge: last.vectors_per_edge,
             floats_sent: last.floats_sent,
             bytes_sent: 8 * last.floats_sent,
-            gradient_evaluations: trace.gradient_evaluations,
+            gradient_evaluations: last.gradient_evaluations,
+            local_solves: last.local_solves,
             clipped: trace.clipped,
             gap: last.gap,
             gap_relative: trace.relative,

@@ -4,8 +4,8 @@
 
 use super::{Constants, FrozenRule, RuleError, Shared, SharedRule, Structure, milodo::MilodoRule};
 use crate::algorithm::{
-    Abc, AbcKind, Chebyshev, Dapg, FastMix, Nids, Odapg, Opapc, Process, ProxDgd, ProxEdMomentum,
-    diagonal_steps, start,
+    Abc, AbcKind, Admm, Chebyshev, Dapg, FastMix, Nids, Odapg, Opapc, Process, ProxDgd,
+    ProxEdMomentum, diagonal_steps, start,
 };
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
 use crate::network::Network;
@@ -220,6 +220,15 @@ pub enum AlgorithmSpec {
         #[serde(default)]
         mixing: MixingKind,
     },
+    /// Over-relaxed edge ADMM with exact local solves.
+    Admm {
+        /// `ρ` in units of the mean `L_i`
+        #[serde(default)]
+        penalty: Option<f64>,
+        /// `a`
+        #[serde(default)]
+        relaxation: Option<f64>,
+    },
     /// `shared` without networks.
     Constants {
         /// `P L_i`
@@ -325,6 +334,7 @@ impl AlgorithmSpec {
             "Dlm",
             "Dapg",
             "Odapg",
+            "Admm",
         ]
         .iter()
         .filter_map(|name| Self::parse("handcrafted", name).ok())
@@ -348,6 +358,7 @@ impl AlgorithmSpec {
             Self::Dapg { .. } => "Dapg".into(),
             Self::Odapg { .. } => "Odapg".into(),
             Self::Opapc { .. } => "Opapc".into(),
+            Self::Admm { .. } => "Admm".into(),
             Self::Constants { .. } => "Constants".into(),
             Self::Rule(path) => {
                 let stem = path
@@ -425,6 +436,13 @@ impl AlgorithmSpec {
             Self::Dlm { step, penalty } => {
                 vec![("step", number(step)), ("penalty", number(penalty))]
             }
+            Self::Admm {
+                penalty,
+                relaxation,
+            } => vec![
+                ("penalty", number(penalty)),
+                ("relaxation", number(relaxation)),
+            ],
             Self::Dapg {
                 step,
                 a,
@@ -495,7 +513,8 @@ impl AlgorithmSpec {
             | Self::Dlm { step, .. }
             | Self::Dapg { step, .. }
             | Self::Odapg { step, .. }
-            | Self::Opapc { step, .. } => Some(step),
+            | Self::Opapc { step, .. }
+            | Self::Admm { penalty: step, .. } => Some(step),
             Self::Constants { .. } | Self::Rule(_) => None,
         }
     }
@@ -510,7 +529,10 @@ impl AlgorithmSpec {
             }
             | Self::Dapg { a: second, .. }
             | Self::Odapg { tau: second, .. }
-            | Self::Opapc { mu: second, .. } => Some(second),
+            | Self::Opapc { mu: second, .. }
+            | Self::Admm {
+                relaxation: second, ..
+            } => Some(second),
             _ => None,
         }
     }
@@ -531,7 +553,7 @@ impl AlgorithmSpec {
             | Self::Dapg { mixing, .. }
             | Self::Odapg { mixing, .. }
             | Self::Opapc { mixing, .. } => Some(mixing),
-            Self::Dlm { .. } | Self::Constants { .. } | Self::Rule(_) => None,
+            Self::Dlm { .. } | Self::Admm { .. } | Self::Constants { .. } | Self::Rule(_) => None,
         }
     }
 
@@ -749,6 +771,29 @@ impl AlgorithmSpec {
                     tau,
                     mu,
                     gossip,
+                };
+                Ok(start(rule, problem, network))
+            }
+            Self::Admm {
+                penalty,
+                relaxation,
+            } => {
+                let penalty = positive("penalty", penalty.unwrap_or(0.12))?;
+                let relaxation = relaxation.unwrap_or(0.75);
+                if !(relaxation > 0.0 && relaxation < 1.0) {
+                    return Err(self.out_of_range(
+                        "relaxation",
+                        relaxation,
+                        "a number above 0 and below 1",
+                    ));
+                }
+                // The unit: one number that every agent averages once.
+                let n = problem.agents();
+                let mean = (0..n).map(|i| problem.smoothness(i)).sum::<f64>() / n as f64;
+                let unit = if mean > 0.0 { mean } else { 1.0 };
+                let rule = Admm {
+                    penalty: penalty * unit,
+                    relaxation,
                 };
                 Ok(start(rule, problem, network))
             }

@@ -7,7 +7,7 @@
 //! `F*` is known up to its certificate, and nothing is claimed beyond it: a target below the certificate is never reached, a run
 //! with a useless certificate never converges, and a gap below minus the certificate refutes `F*` and ends the run with an error.
 
-use crate::algorithm::Process;
+use crate::algorithm::{Process, Work};
 use crate::field::{Field, larger};
 use crate::network::Network;
 use crate::problem::{Optimum, Problem};
@@ -103,6 +103,10 @@ pub struct Sample {
     pub vectors_per_edge: u64,
     /// Numbers sent over all directed edges together.
     pub floats_sent: u64,
+    /// Gradients that an agent has computed, at most over the agents.
+    pub gradient_evaluations: u64,
+    /// Local minimisations that it has made.
+    pub local_solves: u64,
     /// Seconds spent in steps.
     pub seconds: f64,
     /// `F(x̄)`
@@ -132,8 +136,6 @@ pub struct Trace {
     pub gap_certificate: f64,
     /// Whether gaps are in units of `F*`, or absolute because `F*` is zero to rounding of `F(0)`.
     pub relative: bool,
-    /// Gradient evaluations of one agent.
-    pub gradient_evaluations: u64,
     /// Share of the safeguard's bounds that clipped a step, where the method has a safeguard.
     pub clipped: Option<f64>,
 }
@@ -229,12 +231,18 @@ pub fn simulate(
         let mean = x.mean();
         let objective = problem.objective(&mean);
         let bill = network.bill();
+        let work = process.work().unwrap_or(Work {
+            gradients: iteration,
+            solves: 0,
+        });
         let gap = |f: f64| (f - optimum.objective) / unit;
         Sample {
             iteration,
             rounds: bill.rounds,
             vectors_per_edge: bill.vectors_per_edge,
             floats_sent: bill.floats,
+            gradient_evaluations: work.gradients,
+            local_solves: work.solves,
             seconds: clock.as_secs_f64(),
             objective,
             gap: gap(objective),
@@ -318,7 +326,6 @@ pub fn simulate(
         rounds_to,
         gap_certificate,
         relative,
-        gradient_evaluations: k,
         clipped: process.clipped(),
     })
 }

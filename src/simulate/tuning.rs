@@ -91,6 +91,8 @@ const COUPLINGS: [f64; 6] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7];
 const PENALTIES: [f64; 5] = [0.25, 0.5, 1.0, 1.5, 2.0];
 const BETAS: [f64; 6] = [0.2, 0.35, 0.5, 0.65, 0.8, 0.9];
 const BLENDS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 0.95];
+const ADMM_PENALTIES: [f64; 9] = [0.01, 0.02, 0.04, 0.08, 0.12, 0.2, 0.4, 0.8, 1.6];
+const RELAXATIONS: [f64; 5] = [0.5, 0.65, 0.8, 0.9, 0.96];
 const CONVEXITIES: [f64; 7] = [1e-4, 4e-4, 1e-3, 4e-3, 1e-2, 4e-2, 0.1];
 /// Of a parameter that the method does not have, or whose value is given.
 const HELD: [f64; 1] = [1.0];
@@ -100,9 +102,9 @@ impl Candidate {
     fn at(&self, problem: &Problem) -> AlgorithmSpec {
         let l = problem.smoothness_max();
         let (step, second) = match self.method {
-            AlgorithmSpec::Nids { .. } | AlgorithmSpec::DiagonalNids { .. } => {
-                (self.factor, self.second)
-            }
+            AlgorithmSpec::Nids { .. }
+            | AlgorithmSpec::DiagonalNids { .. }
+            | AlgorithmSpec::Admm { .. } => (self.factor, self.second),
             // In theory η = 1/(4τL), and τ grows as √(μ/L).
             AlgorithmSpec::Opapc { .. } => {
                 (0.5 * self.factor / l / self.second.sqrt(), self.second * l)
@@ -134,14 +136,17 @@ impl Candidate {
             AlgorithmSpec::DiagonalNids { .. } => ("blend", &BLENDS),
             AlgorithmSpec::ProxEdMomentum { .. } => ("beta", &BETAS),
             AlgorithmSpec::Opapc { .. } => ("mu", &CONVEXITIES),
+            AlgorithmSpec::Admm { .. } => ("relaxation", &RELAXATIONS),
             _ => ("", &HELD),
         }
     }
 
-    fn step_grid(&self) -> &'static [f64] {
-        match self.method.clone().step_mut() {
-            Some(Some(_)) => &HELD,
-            _ => &STEPS,
+    /// Name and values of the step, or of what stands in its place.
+    fn step_grid(&self) -> (&'static str, &'static [f64]) {
+        match (&self.method, self.method.clone().step_mut()) {
+            (_, Some(Some(_))) => ("step", &HELD),
+            (AlgorithmSpec::Admm { .. }, _) => ("penalty", &ADMM_PENALTIES),
+            _ => ("step", &STEPS),
         }
     }
 }
@@ -252,7 +257,9 @@ fn kinds(method: &AlgorithmSpec, graph: &Graph) -> Vec<MixingKind> {
         return vec![*given];
     }
     let all: &[MixingKind] = match method {
-        AlgorithmSpec::Dlm { .. } => return vec![MixingKind::LazyMetropolis],
+        AlgorithmSpec::Dlm { .. } | AlgorithmSpec::Admm { .. } => {
+            return vec![MixingKind::LazyMetropolis];
+        }
         // Chebyshev gossip scales the spectrum itself.
         AlgorithmSpec::ProxEdFast { .. }
         | AlgorithmSpec::ProxEdMomentum { .. }
@@ -305,7 +312,8 @@ pub fn tune(
         second: 1.0,
         kind: MixingKind::LazyMetropolis,
     };
-    let (step_grid, (second_name, second_grid)) = (first.step_grid(), first.second_grid());
+    let ((step_name, step_grid), (second_name, second_grid)) =
+        (first.step_grid(), first.second_grid());
     first.second = second_grid[second_grid.len() / 2];
     let mut best: Option<(Score, Candidate)> = None;
     let mut tried = 0;
@@ -388,7 +396,7 @@ pub fn tune(
     let mut on_edge = Vec::new();
     let outside = |v: f64, grid: &[f64]| v <= grid[0] || v >= grid[grid.len() - 1];
     if step_grid.len() > 1 && outside(candidate.factor, step_grid) {
-        on_edge.push("step");
+        on_edge.push(step_name);
     }
     if second_grid.len() > 1 && outside(candidate.second, second_grid) {
         on_edge.push(second_name);

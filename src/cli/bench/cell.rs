@@ -538,8 +538,7 @@ fn outcome(trace: &Trace, target: f64, seconds: bool) -> Outcome {
     Outcome {
         rounds,
         floats_sent: sample.map(|s| s.floats_sent),
-        // One an iteration.
-        gradient_evaluations: sample.map(|s| s.iteration),
+        gradient_evaluations: sample.map(|s| s.gradient_evaluations),
         seconds: sample.filter(|_| seconds).map(|s| s.seconds),
         diverged: rounds.is_none() && matches!(trace.status, Status::Diverged { .. }),
     }
