@@ -450,9 +450,9 @@ fn eval_takes_steps_from_theory_and_real_data() {
         "--tuning-problems",
         "0",
     ];
-    // All of them are the thirteen methods and `Constants`.
+    // All of them are the fourteen methods and `Constants`.
     let objects = desk.json(&arguments);
-    assert_eq!(objects.len(), 14);
+    assert_eq!(objects.len(), 15);
     assert!(objects.iter().all(|o| o["step_origin"] != "tuned"));
     assert!(desk.path("eval/index.html").is_file());
 }
@@ -1070,4 +1070,97 @@ fn unwritable_folders_are_refused() {
         );
     }
     assert_eq!(desk.read("file"), "kept");
+}
+
+#[test]
+fn lists_of_methods_keep_commas_inside_brackets() {
+    let desk = Desk::new();
+    let problem = "Lasso(dimension: 6, rows: 6)";
+    let arguments = [
+        "eval",
+        "--baselines",
+        "ProxEd(step: 0.1, mixing: Fastest), Nids",
+        "--problem",
+        problem,
+        "--graph",
+        "Ring(4)",
+        "--steps",
+        "200",
+        "--tuning-problems",
+        "1",
+        "--trials",
+        "1",
+    ];
+    let rows = desk.json(&arguments);
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(rows.iter().any(|row| {
+        row["algorithm"]
+            .as_str()
+            .unwrap()
+            .contains("mixing: Fastest")
+    }));
+}
+
+/// The files of `fixtures/tries`, as people's own tools write them: the right number (by scikit-learn), or a refusal that names the cure.
+#[test]
+fn files_as_tools_write_them() {
+    let desk = Desk::new();
+    let problem = |file: &str, more: &str| {
+        let path = repository(&format!("tests/fixtures/tries/{file}"));
+        format!("Data(path: {path:?}, loss: LeastSquares, l1: 0.1{more})")
+    };
+    for (file, more, right) in [
+        ("csv-without-index.csv", "", 0.8976),
+        ("csv-numeric-header.csv", "", 0.8976),
+        ("csv-index-column.csv", "", 0.8976),
+        ("csv-target-first.csv", ", target: \"y\"", 0.8976),
+        ("csv-target-first.csv", ", target: 0", 0.8976),
+        ("ill-scaled.csv", ", standardize: false", 0.338614),
+    ] {
+        let object = &desk.json(&["optimum", "--problem", &problem(file, more)])[0];
+        let found = number(object, "objective");
+        assert!((found - right).abs() < 1e-4, "{file}{more}: {found}");
+    }
+    for (file, words) in [
+        ("csv-target-first.csv", ["target: \"y\"", "line 1"]),
+        ("csv-first-row-corrupt.csv", ["1.0x", "header: false"]),
+        ("one-huge-index.libsvm", ["200000000", "renumber"]),
+        ("unsorted.libsvm", ["line 1", "sort"]),
+        ("utf16.csv", ["UTF-16", "UTF-8"]),
+    ] {
+        desk.refuses(&["optimum", "--problem", &problem(file, "")], &words);
+    }
+    let edges = repository("tests/fixtures/tries/isolated-agent.edges");
+    let output = desk.succeeds(&["graph", &format!("EdgeList({edges:?})")]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("2 agents, 1 edges"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_cannot_be_had_are_a_message() {
+    let desk = Desk::new();
+    let starling = assert_cmd::cargo::cargo_bin!("starling")
+        .display()
+        .to_string();
+    let typed = |more: &str| {
+        let line = format!("ulimit -v 3000000; {starling} {more} graph 'Ring(5)'");
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .current_dir(desk.path(""))
+            .args(["-c", &line])
+            .output()
+            .unwrap()
+    };
+    let output = typed("--threads 1024");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{log}");
+    assert!(
+        log.contains("1024 threads") && log.contains("--threads 1"),
+        "{log}"
+    );
+    assert!(typed("--threads 1").status.success());
 }

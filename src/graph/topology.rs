@@ -871,4 +871,36 @@ mod tests {
         assert_eq!(missing.agents_hint(), None);
         Ok(())
     }
+
+    #[test]
+    fn edge_lists_say_how_many_agents_there_are_and_are_not_directed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("edges.txt");
+        let build = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            GraphSpec::EdgeList(file.clone())
+                .build(0)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(build("0 1\n").unwrap().agents(), 2);
+        assert_eq!(build("# agents: 2\n0 1\n").unwrap().agents(), 2);
+        let isolated = build("# agents: 3\n0 1\n").unwrap_err();
+        assert!(
+            isolated.contains("disconnected") && isolated.contains("agent 2"),
+            "{isolated}"
+        );
+        let fewer = build("# agents: 2\n0 1\n1 2\n").unwrap_err();
+        assert!(
+            fewer.contains("(1, 2)") && fewer.contains("0 to 1"),
+            "{fewer}"
+        );
+        assert!(build("# agents: many\n0 1\n").unwrap_err().contains(":1:"));
+        // Every edge once, or in both directions; some of each is a directed graph.
+        assert_eq!(build("0 1\n1 0\n1 2\n2 1\n").unwrap().edges().len(), 2);
+        let directed = build("0 1\n1 0\n1 2\n").unwrap_err();
+        assert!(
+            directed.contains(":3:") && directed.contains("directed"),
+            "{directed}"
+        );
+    }
 }

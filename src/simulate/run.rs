@@ -344,3 +344,110 @@ fn final_status(samples: &[Sample], tolerance: f64) -> Status {
         Status::HorizonReached
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::GraphSpec;
+    use crate::problem::{ProblemSpec, Role, optimum};
+    use crate::rule::{AlgorithmSpec, parse_ron};
+
+    fn run(
+        problem: &str,
+        graph: &GraphSpec,
+        options: &Options,
+        change: fn(&mut Optimum),
+    ) -> Result<Trace, OptimumRefuted> {
+        let graph = graph.build(1).unwrap();
+        let spec: ProblemSpec = parse_ron("problem", problem).unwrap();
+        let problem = spec.sample(graph.agents(), 1, Role::Test, 0).unwrap();
+        let mut optimum = optimum::solve(&problem).unwrap();
+        change(&mut optimum);
+        let mut network = Network::new(&graph);
+        let method = AlgorithmSpec::parse("method", "ProxEd").unwrap();
+        let mut process = method.start(&problem, &mut network).unwrap();
+        simulate(
+            process.as_mut(),
+            &problem,
+            &mut network,
+            &optimum,
+            options,
+            |_| true,
+        )
+    }
+
+    const LASSO: &str = "Lasso(dimension: 10, rows: 5)";
+    const RING: GraphSpec = GraphSpec::Ring(5);
+
+    #[test]
+    fn no_target_below_the_certificate_is_reached() {
+        let targets = vec![1e-3, 1e-300];
+        let options = Options {
+            steps: 3_000,
+            until: Some(1e-300),
+            targets,
+            ..Options::default()
+        };
+        let trace = run(LASSO, &RING, &options, |_| {}).unwrap();
+        assert!(trace.rounds_to(1e-3).is_some());
+        assert_eq!(trace.rounds_to(1e-300), None);
+        assert_eq!(trace.last().iteration, 3_000);
+        // A coarser certificate knows less.
+        let trace = run(LASSO, &RING, &options, |o| {
+            o.certificate = 0.01 * o.objective
+        })
+        .unwrap();
+        assert_eq!(trace.rounds_to(1e-3), None);
+        assert_ne!(trace.status, Status::Converged);
+    }
+
+    #[test]
+    fn an_objective_below_what_the_certificate_allows_is_an_error() {
+        let options = Options::default();
+        let error = run(LASSO, &RING, &options, |o| o.objective *= 1.1).unwrap_err();
+        assert!(error.objective < error.optimum - error.certificate);
+        assert!(error.to_string().contains("F* is wrong"), "{error}");
+        // Within it, it is not.
+        let trace = run(LASSO, &RING, &options, |o| {
+            o.objective *= 1.1;
+            o.certificate = 0.2 * o.objective;
+        });
+        assert!(trace.unwrap().last().gap < 0.0);
+    }
+
+    #[test]
+    fn gaps_are_absolute_where_the_optimum_is_zero() {
+        let options = Options::default();
+        assert!(run(LASSO, &RING, &options, |_| {}).unwrap().relative);
+        let interpolated = "Lasso(dimension: 30, rows: 2, l1: 0)";
+        assert!(!run(interpolated, &RING, &options, |_| {}).unwrap().relative);
+    }
+
+    /// Of many agents a few are asked, and the worst of them is the worst of all where the start is far behind it.
+    #[test]
+    fn the_worst_of_many_agents_is_among_the_farthest() {
+        let graph = GraphSpec::Star(ALL_AGENTS + 50).build(1).unwrap();
+        let spec: ProblemSpec = parse_ron("problem", LASSO).unwrap();
+        let problem = spec.sample(graph.agents(), 1, Role::Test, 0).unwrap();
+        let mut x = Field::zeros(graph.agents(), 10);
+        x.row_mut(77).fill(5.0);
+        let all = (0..x.rows()).map(|i| problem.objective(x.row(i)));
+        let worst = all.fold(f64::NEG_INFINITY, f64::max);
+        assert_eq!(worst_objective(&problem, &x, &x.mean()), worst);
+        assert_eq!(worst, problem.objective(&[5.0; 10]));
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_says_so_and_is_measured() {
+        let options = Options {
+            stop: || true,
+            ..Options::default()
+        };
+        let trace = run(LASSO, &RING, &options, |_| {}).unwrap();
+        assert_eq!(
+            (trace.status, trace.last().iteration),
+            (Status::Interrupted, 0)
+        );
+        assert!(trace.last().worst_gap.is_some());
+    }
+}

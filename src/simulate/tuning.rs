@@ -91,8 +91,9 @@ const COUPLINGS: [f64; 6] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7];
 const PENALTIES: [f64; 5] = [0.25, 0.5, 1.0, 1.5, 2.0];
 const BETAS: [f64; 6] = [0.2, 0.35, 0.5, 0.65, 0.8, 0.9];
 const BLENDS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 0.95];
-const ADMM_PENALTIES: [f64; 9] = [0.01, 0.02, 0.04, 0.08, 0.12, 0.2, 0.4, 0.8, 1.6];
-const RELAXATIONS: [f64; 5] = [0.5, 0.65, 0.8, 0.9, 0.96];
+/// The likeliest first: what comes later is given up at three times the rounds, and a bad penalty costs many gradients.
+const ADMM_PENALTIES: [f64; 9] = [0.12, 0.2, 0.08, 0.4, 0.04, 0.8, 0.02, 1.6, 0.01];
+const RELAXATIONS: [f64; 5] = [0.8, 0.9, 0.65, 0.96, 0.5];
 const CONVEXITIES: [f64; 7] = [1e-4, 4e-4, 1e-3, 4e-3, 1e-2, 4e-2, 0.1];
 /// Of a parameter that the method does not have, or whose value is given.
 const HELD: [f64; 1] = [1.0];
@@ -394,7 +395,8 @@ pub fn tune(
         score(|p| c.at(p), problems, graph, goal)
     })?;
     let mut on_edge = Vec::new();
-    let outside = |v: f64, grid: &[f64]| v <= grid[0] || v >= grid[grid.len() - 1];
+    let outside =
+        |v: f64, grid: &[f64]| grid.iter().all(|g| v <= *g) || grid.iter().all(|g| v >= *g);
     if step_grid.len() > 1 && outside(candidate.factor, step_grid) {
         on_edge.push(step_name);
     }
