@@ -359,3 +359,33 @@ fn limit_cycles_end() {
     let trace = run(rule, &(graph, problem, best), 60_000);
     assert!(trace.rounds_to(GAP).is_some(), "{}", trace.status);
 }
+
+/// Without a safeguard nothing is clipped, also for an agent that has nothing to do at first.
+#[test]
+fn without_a_safeguard_an_agent_without_a_gradient_runs() {
+    let shard = |target: f64| Shard {
+        features: vec![1.0, 0.5, -0.5, 1.0],
+        targets: vec![target, 2.0 * target],
+    };
+    let shards = vec![shard(0.0), shard(1.0), shard(2.0)];
+    let r = Regularizer::new(0.01, 0.0, None).unwrap();
+    let problem = Problem::new("idle", 2, Loss::LeastSquares, shards, r).unwrap();
+    let best = optimum::solve(&problem).unwrap();
+    let case = (GraphSpec::Path(3).build(1).unwrap(), problem, best);
+    for reach in [0.0, Safeguard::default().reach] {
+        let rule = Shared {
+            safeguard: Safeguard {
+                reach,
+                ..Safeguard::default()
+            },
+            ..Shared::constant(Constants::default())
+        };
+        let trace = run(rule, &case, 5_000);
+        assert!(
+            trace.rounds_to(GAP).is_some(),
+            "reach {reach}: {}",
+            trace.status
+        );
+        assert_eq!(trace.clipped.is_some(), reach > 0.0);
+    }
+}

@@ -557,6 +557,28 @@ fn admm_is_fast_on_the_ring() {
     assert!(rounds[2] <= 80, "{rounds:?}");
 }
 
+/// Local solves end where rounding does, also where targets are large beside what the features explain.
+#[test]
+fn local_solves_of_admm_end_at_rounding_level() {
+    let mut rng = random::stream(1, "test/admm", &[]);
+    let shards: Vec<Shard> = (0..5)
+        .map(|_| Shard {
+            features: (0..40).map(|_| rng.random_range(-1.0..1.0)).collect(),
+            targets: (0..10)
+                .map(|_| 2000.0 + rng.random_range(-1.0..1.0))
+                .collect(),
+        })
+        .collect();
+    let r = Regularizer::new(0.1, 0.0, None).unwrap();
+    let problem = Problem::new("large targets", 4, Loss::LeastSquares, shards, r).unwrap();
+    let optimum = optimum::solve(&problem).unwrap();
+    let trace = run(&method("Admm"), &problem, &graph("Ring(5)"), &optimum, 300);
+    let per_solve = trace.last().gradient_evaluations / trace.last().local_solves;
+    println!("{per_solve} gradients a solve");
+    assert!(per_solve < 200, "{per_solve} gradients a solve");
+    assert_eq!(trace.status, Status::Converged);
+}
+
 #[test]
 fn diagonal_nids_is_nids_coordinate_by_coordinate() {
     for g in GRAPHS {

@@ -426,3 +426,57 @@ fn altered_cache_entries_are_solved_again() {
         assert_eq!(std::fs::read_to_string(&entry).unwrap(), text);
     }
 }
+
+/// A column that is another but for one part in 1e8, no regularizer: squares of its small direction vanish beside 1, but it counts.
+#[test]
+fn almost_collinear_columns_are_not_taken_for_collinear() {
+    let mut rng = random::stream(6, "test/optimum/collinear", &[]);
+    let mut normal = || -> f64 { StandardNormal.sample(&mut rng) };
+    let (rows, d) = (60, 6);
+    let mut apart: Vec<f64> = (0..rows * d).map(|_| normal()).collect();
+    let targets: Vec<f64> = (0..rows).map(|_| normal()).collect();
+    let problem = |features: &[f64]| {
+        let shard = Shard {
+            features: features.to_vec(),
+            targets: targets.clone(),
+        };
+        Problem::new(
+            "p",
+            d,
+            Loss::LeastSquares,
+            vec![shard],
+            Regularizer::default(),
+        )
+        .unwrap()
+    };
+    let independent = optimum::solve(&problem(&apart)).unwrap();
+    assert!(independent.certificate <= 1e-12 * independent.objective);
+    for size in [1e-4, 1e-6, 1e-8, 1e-10] {
+        let mut features = apart.clone();
+        for row in features.chunks_exact_mut(d) {
+            row[5] = row[0] + size * row[5];
+        }
+        // The same span, so the same minimum.
+        let optimum = optimum::solve(&problem(&features)).unwrap();
+        let above = optimum.objective - independent.objective;
+        println!(
+            "{size:e}: {above:.1e}, certificate {:.1e}",
+            optimum.certificate
+        );
+        assert!(
+            above <= optimum.certificate + 1e-9,
+            "{size:e}: {above:e} > {:e}",
+            optimum.certificate
+        );
+    }
+    // Exactly collinear: nothing changes along that direction.
+    for row in apart.chunks_exact_mut(d) {
+        row[5] = row[0];
+    }
+    let optimum = optimum::solve(&problem(&apart)).unwrap();
+    assert!(
+        optimum.certificate <= 1e-10 * optimum.objective,
+        "{:e}",
+        optimum.certificate
+    );
+}

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// From Ctrl-C to the end of the process.
-const LIMIT: Duration = Duration::from_millis(1_500);
+const LIMIT: Duration = Duration::from_millis(2_000);
 
 /// Types `arguments`, presses Ctrl-C after `seconds`; standard output and standard error.
 fn stopped(desk: &Desk, seconds: f64, arguments: &[&str]) -> (String, String) {

@@ -17,8 +17,8 @@ use crate::problem::Problem;
 use rayon::prelude::*;
 
 /// Gradients of one local solve at most.
-const MOST_GRADIENTS: usize = 20_000;
-/// A local solve ends when a step is this small beside the largest coordinate.
+const MOST_GRADIENTS: usize = 5_000;
+/// A local solve ends when a step is this small beside the largest coordinate, or beside what rounding makes of a step …
 const PRECISION: f64 = 1e-15;
 /// … this many times in a row: a step may be short by chance.
 const SMALL_STEPS: usize = 3;
@@ -60,6 +60,11 @@ impl Local {
         let root = (mu / largest).sqrt();
         let momentum = (1.0 - root) / (1.0 + root);
         self.y.copy_from_slice(x);
+        // Rounding of a gradient: of terms whose length is that of the residual, times that of the data.
+        let residual = (2.0 * problem.smoothness(agent) * problem.local_loss(agent, x)).sqrt();
+        let apart = x.iter().zip(&self.centre).map(|(x, c)| (x - c).abs());
+        let force = residual + mu * apart.fold(0.0, f64::max);
+        let noise = 2.0 * f64::EPSILON * step * force;
         let mut small = 0;
         for _ in 0..MOST_GRADIENTS {
             problem.gradient(agent, &self.y, &mut self.gradient);
@@ -77,7 +82,7 @@ impl Local {
                 *y = next + momentum * (next - *x);
                 *x = next;
             }
-            small = if moved <= PRECISION * size {
+            small = if moved <= PRECISION * size + noise {
                 small + 1
             } else {
                 0

@@ -170,7 +170,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         options: Options {
             steps: args.steps,
             until: args.until,
-            stop: stop::requested,
+            stop: stop::requested_and_saving,
             ..Options::default()
         },
         cache: input::cache(args.no_cache),

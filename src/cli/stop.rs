@@ -29,6 +29,17 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
+/// [`requested`], and from the first yes on the process waits: what follows measures and writes the results.
+pub fn requested_and_saving() -> bool {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    let stop = requested();
+    if stop && !ONCE.swap(true, Ordering::SeqCst) {
+        // Never dropped: the process is about to end.
+        std::mem::forget(saving());
+    }
+    stop
+}
+
 /// Alive while results are being written: the process waits for it.
 pub struct Saving;
 

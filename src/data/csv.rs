@@ -14,6 +14,8 @@ use super::{Column, Columns, DataError, Place, Table};
 const TARGETS: [&str; 6] = ["target", "label", "y", "class", "response", "outcome"];
 /// Names that say that a column which counts the rows is an index.
 const INDICES: [&str; 6] = ["", "unnamed: 0", "index", "id", "row", "rownames"];
+/// Fewer columns than this may count from 0 by chance.
+const COUNTING_COLUMNS: usize = 4;
 /// Fewer rows than this in a row may count from 0 or 1 by chance.
 const COUNTING_ROWS: usize = 8;
 
@@ -34,7 +36,7 @@ fn is_number(field: &str) -> bool {
 }
 
 /// Whether the fields are `0, 1, 2, …` as pandas names the columns of an array.
-fn counts(fields: &[String]) -> bool {
+fn counts(fields: &[&str]) -> bool {
     let mut each = fields.iter().enumerate();
     each.all(|(k, field)| *field == k.to_string())
 }
@@ -42,7 +44,7 @@ fn counts(fields: &[String]) -> bool {
 /// A line of the file: its number and its fields.
 struct Line {
     number: u64,
-    fields: Vec<String>,
+    fields: StringRecord,
 }
 
 /// The lines with their fields, all of the same length.
@@ -70,7 +72,7 @@ fn lines(text: &str, path: &Path) -> Result<Vec<Line>, DataError> {
         }
         lines.push(Line {
             number,
-            fields: record.iter().map(Into::into).collect(),
+            fields: record.clone(),
         });
     }
     Ok(lines)
@@ -100,22 +102,21 @@ fn is_header(lines: &[Line], path: &Path, notes: &mut Vec<String>) -> Result<boo
             cure: "`header: true` if the line holds names, `header: false` if it holds data (repair it there)".into(),
         })
     };
-    let fields = &first.fields;
+    let fields: Vec<&str> = first.fields.iter().collect();
     // pandas leaves the name of its index empty.
-    let named = if fields[0].is_empty() && fields.len() > 1 {
-        &fields[1..]
-    } else {
-        &fields[..]
-    };
+    let indexed = fields[0].is_empty() && fields.len() > 1;
+    let named = if indexed { &fields[1..] } else { &fields[..] };
     if counts(named) && named.len() > 1 {
-        let is_integer = |field: &String| field.parse::<i64>().is_ok();
-        let below = || {
-            rest.iter()
-                .map(|line| &line.fields[fields.len() - named.len()..])
+        let skipped = fields.len() - named.len();
+        let is_integer = |line: &Line| {
+            let mut below = line.fields.iter().skip(skipped);
+            below.all(|field| field.parse::<i64>().is_ok())
         };
-        if rest.is_empty() || below().flatten().all(is_integer) {
+        // A few numbers may count by chance, and rows of whole numbers look alike.
+        let by_chance = named.len() < COUNTING_COLUMNS && !indexed;
+        if by_chance || rest.iter().all(is_integer) {
             return doubt(format!(
-                "it holds 0 to {}, like a header of numbers, over rows of whole numbers",
+                "it holds 0 to {}: a header of numbers, or a row of data?",
                 named.len() - 1
             ));
         }
@@ -138,12 +139,7 @@ fn is_header(lines: &[Line], path: &Path, notes: &mut Vec<String>) -> Result<boo
 
 impl Column {
     /// Its number, from 0.
-    fn find(
-        &self,
-        names: Option<&[String]>,
-        count: usize,
-        path: &Path,
-    ) -> Result<usize, DataError> {
+    fn find(&self, names: Option<&[&str]>, count: usize, path: &Path) -> Result<usize, DataError> {
         let found = match self {
             Column::Index(index) => (*index < count).then_some(*index),
             Column::Name(name) => names.and_then(|all| all.iter().position(|n| n == name)),
@@ -160,7 +156,7 @@ impl Column {
 }
 
 /// The first names of a header.
-fn shown(names: &[String]) -> String {
+fn shown(names: &[&str]) -> String {
     let some: Vec<String> = names.iter().take(12).map(|n| format!("{n:?}")).collect();
     let more = if names.len() > 12 { ", …" } else { "" };
     some.join(", ") + more
@@ -181,8 +177,9 @@ pub(super) fn parse(
         Some(given) => given,
         None => is_header(&lines, path, notes)?,
     };
+    let first: Vec<&str> = lines[0].fields.iter().collect();
     let (names, rows) = match header {
-        true => (Some(&lines[0].fields[..]), &lines[1..]),
+        true => (Some(&first[..]), &lines[1..]),
         false => (None, &lines[..]),
     };
     let mut skip = Vec::new();
@@ -192,7 +189,7 @@ pub(super) fn parse(
                 skip.push(column.find(names, width, path)?);
             }
         }
-        None if width > 2 && index_like(names, rows, path)? => {
+        None if index_like(names, rows, width, path)? => {
             notes.push(
                 "the first column has no name and counts the rows: taken for an index and left out (`skip: []` keeps it)".into(),
             );
@@ -249,9 +246,9 @@ pub(super) fn parse(
                 line: line.number,
                 column: k + 1,
             };
-            let field = &line.fields[k];
+            let field = line.fields.get(k).unwrap_or_default();
             let number = place.finite(field).map_err(|error| {
-                let names = lines[0].fields.iter().any(|f| is_name(f));
+                let names = first.iter().any(|f| is_name(f));
                 match (is_missing(field), line.number == lines[0].number && names) {
                     (true, _) => place.error(
                         field,
@@ -274,11 +271,16 @@ pub(super) fn parse(
     Ok((features, targets))
 }
 
-/// Whether the first column is an index: it has no name and counts the rows.
+/// Whether the first column is surely an index: it has no name and counts the rows.
 ///
 /// # Errors
-/// A first column that counts the rows, or has no name, without being surely one.
-fn index_like(names: Option<&[String]>, rows: &[Line], path: &Path) -> Result<bool, DataError> {
+/// A first column that may be one: it counts the rows, has no name, or a name that says so.
+fn index_like(
+    names: Option<&[&str]>,
+    rows: &[Line],
+    width: usize,
+    path: &Path,
+) -> Result<bool, DataError> {
     let from = |start: usize| {
         let mut each = rows.iter().enumerate();
         each.all(|(k, line)| line.fields[0] == (k + start).to_string())
@@ -293,9 +295,10 @@ fn index_like(names: Option<&[String]>, rows: &[Line], path: &Path) -> Result<bo
     }
     let suspect = match &name {
         Some(name) => INDICES.contains(&name.as_str()),
-        None => rows.len() >= COUNTING_ROWS,
+        // Two columns without a header: a feature that counts, as in a series over time, and its target.
+        None => counting && rows.len() >= COUNTING_ROWS && width > 2,
     };
-    if unnamed || (counting && suspect) {
+    if suspect {
         let called = match name.as_deref() {
             Some("") => "the first column has no name".into(),
             Some(name) => format!("the first column is named `{name}`"),

@@ -303,14 +303,8 @@ impl Dataset {
     /// Gives every column mean 0 and population standard deviation 1; a column that is constant but for rounding becomes 0.
     /// Targets stay.
     pub fn standardize(&mut self) {
-        let rows = self.rows as f64;
         for column in 0..self.columns {
-            let values = || self.features.iter().skip(column).step_by(self.columns);
-            // In units of the largest entry nothing overflows, and a constant column is exactly ±1 with deviation 0.
-            let unit = values().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-            let mean = values().map(|value| value / unit).sum::<f64>() / rows;
-            let squares = values().map(|value| (value / unit - mean).powi(2));
-            let deviation = (squares.sum::<f64>() / rows).sqrt();
+            let (unit, mean, deviation) = self.moments(column);
             for value in self.features.iter_mut().skip(column).step_by(self.columns) {
                 *value = if deviation > CONSTANT {
                     (*value / unit - mean) / deviation
@@ -323,10 +317,20 @@ impl Dataset {
 
     /// Whether a column is constant but for rounding.
     pub fn is_constant(&self, column: usize) -> bool {
+        let (.., deviation) = self.moments(column);
+        // A column of zeros has no unit: NaN.
+        deviation.is_nan() || deviation <= CONSTANT
+    }
+
+    /// The largest size of a column's entries; mean and population standard deviation in units of it, in which nothing overflows
+    /// and a constant column is exactly ±1 with deviation 0.
+    fn moments(&self, column: usize) -> (f64, f64, f64) {
+        let rows = self.rows as f64;
         let values = || self.features.iter().skip(column).step_by(self.columns);
         let unit = values().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-        let first = self.features[column];
-        values().all(|value| (value - first).abs() <= CONSTANT * unit)
+        let mean = values().map(|value| value / unit).sum::<f64>() / rows;
+        let squares = values().map(|value| (value / unit - mean).powi(2));
+        (unit, mean, (squares.sum::<f64>() / rows).sqrt())
     }
 
     /// Renames the two classes found in the targets (±1, 0/1, 1/2, …) to −1 (the smaller) and +1.
@@ -630,10 +634,18 @@ mod tests {
         let plain = Columns::default;
 
         // pandas: DataFrame(array).to_csv(index=False), and with the index.
-        let array = "0,1,2\n0.5,1.5,2.5\n3.5,4.5,5.5\n";
-        let rows = (vec![0.5, 1.5, 3.5, 4.5], vec![2.5, 5.5]);
+        let array = "0,1,2,3\n0.5,1.5,2.5,1\n3.5,4.5,5.5,2\n";
+        let rows = (vec![0.5, 1.5, 2.5, 3.5, 4.5, 5.5], vec![1.0, 2.0]);
         assert_eq!(read(array, plain()), rows);
-        assert_eq!(read(array, header(false)).1, [2.0, 2.5, 5.5]);
+        assert_eq!(read(array, header(false)).1, [3.0, 1.0, 2.0]);
+        // Fewer columns may count by chance.
+        refused(
+            "0,1\n0.1,1.105\n0.2,1.2\n",
+            plain(),
+            &["line 1", "header: false"],
+        );
+        assert_eq!(read("0,1\n0.1,1.105\n", header(false)).1, [1.0, 1.105]);
+        let rows = (vec![0.5, 1.5, 3.5, 4.5], vec![2.5, 5.5]);
         let indexed = ",0,1,2\n0,0.5,1.5,2.5\n1,3.5,4.5,5.5\n";
         assert_eq!(read(indexed, plain()), rows);
         assert_eq!(read(indexed, skip(&[])).0, [0.0, 0.5, 1.5, 1.0, 3.5, 4.5]);
@@ -646,6 +658,13 @@ mod tests {
         );
         refused("0,1\n", plain(), &["header: true"]);
 
+        // A series has nothing but its index.
+        refused(",y\n0,1.5\n1,2.5\n", plain(), &["no features"]);
+        refused(
+            "id,a,y\n842302,1,2\n842517,4,5\n",
+            plain(),
+            &["`id`", "skip: [0]"],
+        );
         // An index that is not surely one.
         refused(
             ",a,y\n7,1,2\n3,4,5\n",

@@ -103,8 +103,12 @@ impl GraphSpec {
             }),
             GraphSpec::EdgeList(ref file) => {
                 let (agents, edges) = read_edges(file)?;
-                tracing::info!("{}: {agents} agents, {} edges", file.display(), edges.len());
-                fixed(agents, edges)
+                let graph = fixed(agents, edges);
+                if let Ok(graph) = &graph {
+                    let edges = graph.edges().len();
+                    tracing::info!("{}: {agents} agents, {edges} edges", file.display());
+                }
+                graph
             }
         }?;
         graph.layout = match *self {
@@ -421,7 +425,7 @@ fn small_world(agents: usize, neighbors: usize, rewiring: f64, rng: &mut Stream)
     edges
 }
 
-/// The number of agents and the edges, each once. Agents are as many as a comment `# agents: n` says, else one more than the
+/// The number of agents and the edges, in one direction or both. Agents are as many as a comment `# agents: n` says, else one more than the
 /// largest number.
 ///
 /// # Errors
@@ -433,7 +437,6 @@ fn read_edges(file: &Path) -> Result<(usize, Edges), GraphError> {
     })?;
     // The line that each direction stands on.
     let mut directed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    let mut edges = Edges::new();
     let mut said = None;
     for (number, line) in text.lines().enumerate() {
         let (content, comment) = line.split_once('#').unwrap_or((line, ""));
@@ -459,7 +462,6 @@ fn read_edges(file: &Path) -> Result<(usize, Edges), GraphError> {
             .collect();
         match ends.as_deref() {
             Some(&[i, j]) if i != j => {
-                edges.push((i, j));
                 directed.insert((i, j), number + 1);
             }
             Some(&[_, _]) => return Err(fault(content, "two different agents")),
@@ -471,7 +473,7 @@ fn read_edges(file: &Path) -> Result<(usize, Edges), GraphError> {
             }
         }
     }
-    if edges.is_empty() {
+    if directed.is_empty() {
         return Err(GraphError::NoEdges { file: file.into() });
     }
     let reversed = |&(i, j): &(usize, usize)| directed.contains_key(&(j, i));
@@ -486,6 +488,7 @@ fn read_edges(file: &Path) -> Result<(usize, Edges), GraphError> {
                 list every edge once, or in both directions",
         });
     }
+    let edges: Edges = directed.into_keys().collect();
     let largest = edges.iter().map(|&(i, j)| i.max(j)).max().unwrap_or(0);
     let agents = largest.saturating_add(1);
     match said {

@@ -240,8 +240,13 @@ impl Problem {
 
     /// `F(x) = (1/n) Σ_i f_i(x) + r(x)` at one point `x` of length `d`.
     pub fn objective(&self, x: &[f64]) -> f64 {
+        self.loss_at(x) + self.regularizer.value(x)
+    }
+
+    /// `(1/n) Σ_i f_i(x)` at one point `x` of length `d`.
+    pub fn loss_at(&self, x: &[f64]) -> f64 {
         let total: f64 = (0..self.agents()).map(|i| self.local_loss(i, x)).sum();
-        total / self.agents() as f64 + self.regularizer.value(x)
+        total / self.agents() as f64
     }
 }
 

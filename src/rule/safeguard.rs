@@ -18,18 +18,18 @@
 //! (Cauchy–Schwarz), so with `t_i = √L_i s_i`, `L_e (s_i − s_j)² = 2/(L_i + L_j) (√L_j t_i − √L_i t_j)² ≤ 2 (t_i² + t_j²)`: weighted by
 //! `w_ij` and added up, `Lap(w L_e) ⪯ 2 diag(W_i L_i)`, `W_i = Σ_j w_ij`. Hence `1/p_i > ½ + W_i` suffices ([`fallback_primal`]), with no
 //! relation between the agents: any convex `f_i` with `L_i`-Lipschitz gradients, any closed convex `r_i` whose prox can be
-//! computed (different ones too), any connected graph.
+//! computed (different ones too, where their domains' relative interiors meet), any connected graph.
 //!
 //! **Clip.** A step is the fallback's plus a difference whose length is bounded by each agent and each edge for itself:
 //!
 //! ```text
 //! z_i = z_i^T + clip(z_i^L − z_i^T, τ_i)     F_ij = F_ij^T + clip(F_ij^L − F_ij^T, τ_e L_e)     x_i⁺ = z_i⁺ + clip(mixing, τ_i)
-//! τ_i = K s_i exp(−√(k/k₀)),  s_i = max ‖∇f_j(x⁰)‖/L_j over j = i and its neighbours,  τ_e = min(τ_i, τ_j)
+//! τ_i = K s_i exp(−√(k/k₀)),  s_i = max ‖∇f_j(x⁰)‖/L_j over j = i and its neighbours (for z⁰ its own),  τ_e = min(τ_i, τ_j)
 //! ```
 //!
 //! `F` stays antisymmetric, so `Σ_i y_i = 0`. Where the difference is shorter, the learned value itself is used: no bit changes.
 //!
-//! **Theorem.** Let a solution exist. For every output of every network, `(x, v)⁺ = T(x, v) + e` with `Σ_k ‖e^k‖ < ∞`: the
+//! **Theorem.** Let `T` have a fixed point: a solution `x*` with duals `v_i* ∈ −∇f_i(x*) − ∂r_i(x*)`, `Σ_i v_i* = 0`. For every output of every network, `(x, v)⁺ = T(x, v) + e` with `Σ_k ‖e^k‖ < ∞`: the
 //! differences of `z`, `F` and mixing enter `x⁺ = z⁺ + e_mixing`, `v⁺ − v = Σ_j (2F⁺ − F)_ij` linearly, their bounds are summable since
 //! `Σ_k exp(−√(k/k₀)) < 2(k₀ + 1)`, and `prox` and `∇f` are Lipschitz. Hence `(x, v)` converges to a fixed point of `T` (Krasnosel'skiĭ–Mann
 //! with summable errors: Combettes 2001), and every `x_i` to one solution of the problem. (Compare Heaton, Chen, Wang & Yin,
@@ -136,7 +136,8 @@ impl Fallback<'_> {
 /// becomes the fallback.
 #[inline(always)]
 pub(super) fn clip(learned: &mut [f64], fallback: impl Fn(usize) -> f64, limit: f64) -> bool {
-    if limit == f64::INFINITY {
+    // Without a safeguard: infinite, or infinite times a unit of zero.
+    if !limit.is_finite() {
         return false;
     }
     let length = squares(learned.len(), |k| learned[k] - fallback(k)).sqrt();

@@ -1010,6 +1010,9 @@ impl Algorithm for SharedRule {
     }
 
     fn clipped(&self, s: &State) -> Option<f64> {
+        if self.rule.safeguard.reach == 0.0 {
+            return None;
+        }
         let agents: u64 = s.agents.iter().map(|agent| agent.clipped).sum();
         let edges: u64 = s.edges.iter().map(|edge| edge.clipped).sum();
         // An agent has two bounds a step, an edge one.

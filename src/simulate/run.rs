@@ -162,9 +162,15 @@ pub const ALL_AGENTS: usize = 100;
 /// Of more agents, those farthest from the mean whose gap is computed: each costs a pass over everybody's data.
 pub const FARTHEST: usize = 8;
 
-/// A run whose objective is this many times that of its start has diverged. (Less would end runs under a safeguard, which may rise by
-/// orders of magnitude before its bounds have fallen.)
-const LOST: f64 = 1e9;
+/// A run whose objective is this many times that of its start has diverged; one under a safeguard may rise as far and come back.
+const LOST: f64 = 1e6;
+
+/// `F` at the nearest point to `x` where it is finite: a start may lie outside the box.
+fn start_objective(problem: &Problem, x: &[f64]) -> f64 {
+    let bounds = problem.regularizer().bounds;
+    let inside = |&v: &f64| bounds.map_or(v, |(lo, hi)| v.max(lo).min(hi));
+    problem.objective(&x.iter().map(inside).collect::<Vec<f64>>())
+}
 
 /// The unit of gaps: `F*`, or 1 where that is zero to rounding of `F(0)`; and which of the two.
 fn unit(optimum: f64, start: f64) -> (f64, bool) {
@@ -174,7 +180,7 @@ fn unit(optimum: f64, start: f64) -> (f64, bool) {
 
 /// Certificate of gaps on `problem`, and whether they are relative (see [`Trace`]).
 pub fn gap_certificate(problem: &Problem, optimum: &Optimum) -> (f64, bool) {
-    let start = problem.objective(&vec![0.0; problem.dimension()]);
+    let start = start_objective(problem, &vec![0.0; problem.dimension()]);
     let (unit, relative) = unit(optimum.objective, start);
     (optimum.certificate / unit, relative)
 }
@@ -215,9 +221,13 @@ pub fn simulate(
     options: &Options,
     mut observe: impl FnMut(&Sample) -> bool,
 ) -> Result<Trace, OptimumRefuted> {
-    let start = problem.objective(&process.iterate().mean());
+    let start = start_objective(problem, &process.iterate().mean());
     let (unit, relative) = unit(optimum.objective, start);
     let gap_certificate = optimum.certificate / unit;
+    let most = match process.clipped() {
+        Some(_) => f64::INFINITY,
+        None => LOST * (start.abs() + unit),
+    };
     let lowest = optimum.objective - optimum.slack(problem);
     // At or below a target, and known to be.
     let reached = |gap: f64, target: f64| gap <= target && gap_certificate <= target;
@@ -286,16 +296,10 @@ pub fn simulate(
                 *rounds = Some(sample.rounds);
             }
         }
+        let lost = !sample.gap.is_finite() || sample.objective.abs() > most;
         if sample.objective < lowest {
-            return Err(OptimumRefuted {
-                step: k,
-                objective: sample.objective,
-                optimum: optimum.objective,
-                certificate: optimum.certificate,
-            });
-        }
-        let lost = !sample.gap.is_finite() || sample.objective.abs() > LOST * (start.abs() + unit);
-        if lost {
+            break;
+        } else if lost {
             status = Some(Status::Diverged { step: k });
         } else if !observe(&sample) {
             status = Some(Status::Interrupted);
@@ -306,12 +310,17 @@ pub fn simulate(
         }
     }
     // A run that was stopped between two sparse measurements still ends with a full one.
-    let last = samples[samples.len() - 1];
-    if last.iteration == k && last.consensus_error.is_none() {
-        samples.pop();
-    }
-    if last.iteration < k || last.consensus_error.is_none() {
+    samples.pop_if(|last| last.iteration == k && last.consensus_error.is_none());
+    if samples.last().is_none_or(|last| last.iteration < k) {
         samples.push(measure(process, network, k, clock, true));
+    }
+    if let Some(sample) = samples.iter().find(|s| s.objective < lowest) {
+        return Err(OptimumRefuted {
+            step: sample.iteration,
+            objective: sample.objective,
+            optimum: optimum.objective,
+            certificate: optimum.certificate,
+        });
     }
     // Below a useless certificate nobody knows.
     let tolerance = if gap_certificate <= COARSE {
@@ -419,6 +428,9 @@ mod tests {
     fn gaps_are_absolute_where_the_optimum_is_zero() {
         let options = Options::default();
         assert!(run(LASSO, &RING, &options, |_| {}).unwrap().relative);
+        // A start outside the box has no objective, but its place in the box has.
+        let boxed = "Lasso(dimension: 10, rows: 5, box: (0.5, 2))";
+        assert!(run(boxed, &RING, &options, |_| {}).unwrap().relative);
         let interpolated = "Lasso(dimension: 30, rows: 2, l1: 0)";
         assert!(!run(interpolated, &RING, &options, |_| {}).unwrap().relative);
     }

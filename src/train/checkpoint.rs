@@ -107,8 +107,21 @@ pub fn recipe_hash(recipe: &Recipe) -> String {
 
 /// Whether a file belongs to the checkpoint of one batch.
 fn is_numbered(name: &str) -> bool {
-    name.ends_with(".bpk") || (name.starts_with("best-") && name.ends_with(".ron"))
+    let parts = name.rsplit_once('.');
+    let Some(((kind, number), ending)) = parts.and_then(|(s, e)| Some((s.rsplit_once('-')?, e)))
+    else {
+        return false;
+    };
+    let ours = match ending {
+        "bpk" => KINDS.contains(&kind),
+        "ron" => kind == "best",
+        _ => false,
+    };
+    ours && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
 }
+
+/// Held by whoever saves: the thread that trains, or the one that ends it. Files of both would not belong together.
+static SAVING: Mutex<()> = Mutex::new(());
 
 const KINDS: [&str; 4] = ["rule", "first", "second", "average"];
 
@@ -208,9 +221,43 @@ impl Folder {
         best: Option<&FrozenRule>,
         recipe: &Recipe,
     ) -> Result<(), TrainError> {
-        // Two threads may save: the one that trains, and one that ends it. Files of both would not belong together.
-        static SAVING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
+        self.save_alone(module, moments, position, best, recipe)
+    }
+
+    /// [`Self::save`], unless the folder holds this position or a later one already: the same numbers have other bytes when they
+    /// are written again. Returns the position that it holds then.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_if_newer<M: Module>(
+        &self,
+        module: &M,
+        moments: &Moments,
+        position: &Position,
+        best: Option<&FrozenRule>,
+        recipe: &Recipe,
+    ) -> Result<Position, TrainError> {
+        let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.progress();
+        if let Ok(text) = read_text(&path)
+            && let Ok(held) = parse_ron::<ProgressFile>(&path.display().to_string(), &text)
+            && held.position.batches >= position.batches
+        {
+            return Ok(held.position);
+        }
+        self.save_alone(module, moments, position, best, recipe)?;
+        Ok(position.clone())
+    }
+
+    fn save_alone<M: Module>(
+        &self,
+        module: &M,
+        moments: &Moments,
+        position: &Position,
+        best: Option<&FrozenRule>,
+        recipe: &Recipe,
+    ) -> Result<(), TrainError> {
         let fail = |reason: String| TrainError::Checkpoint {
             path: self.path.clone(),
             reason,

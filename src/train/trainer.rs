@@ -109,10 +109,10 @@ fn chunk_for_device<M: RuleModule>(
             device.name
         ))
     };
-    let longest = device.longest_sum(dimension);
-    if dimension > longest {
+    let wide = device.longest_sum(dimension);
+    if dimension > wide {
         return Err(refused(format!(
-            "sums over {dimension} coordinates would lose some: at most {longest} for a dimension that is no multiple of 4, \
+            "sums over {dimension} coordinates would lose some: at most {wide} for a dimension that is no multiple of 4, \
              {} for one that is",
             device.longest_sum(4)
         )));
@@ -120,9 +120,16 @@ fn chunk_for_device<M: RuleModule>(
     let rows = problem.shards().iter().map(|s| s.targets.len()).max();
     let widest = module.widest();
     let numbers = (agents * widest.max(rows.unwrap_or(0))).max(graph.edges().len() * widest);
+    let longest = device.longest_sum(1);
+    let columns = agents.max(graph.edges().len()) * dimension;
+    if module.sums_over_problems() && columns > longest {
+        return Err(refused(format!(
+            "sums over the {columns} columns of all agents or edges would lose some, at most {longest}"
+        )));
+    }
     let mut most = device.largest_tensor / (size_of::<f32>() * numbers * dimension).max(1);
     if module.sums_over_problems() {
-        most = most.min(device.longest_sum(1) / (agents.max(graph.edges().len()) * dimension));
+        most = most.min(longest / columns);
     }
     if most == 0 {
         return Err(refused(format!(
@@ -574,8 +581,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         );
         (self.settings.border)(Some(Box::new(move || {
             let module = parameters::with_values(module, &values);
-            folder.save(&module, &moments, &position, best.as_ref(), &recipe)?;
-            Ok(position)
+            folder.save_if_newer(&module, &moments, &position, best.as_ref(), &recipe)
         })));
     }
 

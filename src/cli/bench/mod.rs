@@ -133,6 +133,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
         );
     }
     let report = Report::new(&suite.name, &results);
+    let _saving = stop::saving();
     report.write(&args.out)?;
     if context.json {
         report.entries().for_each(output::json);

@@ -10,7 +10,7 @@
 //!
 //! None is finer than what rounding may do to `F`.
 
-use super::{MAX_ACTIVE, Optimum, Pooled, eigenvalues, smaller_gram};
+use super::{MAX_ACTIVE, Optimum, Pooled, Row};
 use crate::field::dot;
 use crate::problem::loss::{RowLoss, with_loss};
 use crate::problem::{Loss, ProblemError};
@@ -121,61 +121,55 @@ fn duality_gap(pooled: &Pooled, x: &[f64], gradient: &[f64]) -> f64 {
     if gap < 0.0 { 0.0 } else { gap }
 }
 
-/// `‖ξ‖²/(2μ(1 − t))` as above; infinite where `t ≥ 1`, or the Hessian is singular or too large to factor.
+/// `‖ξ‖²/(2μ(1 − t))` as above, in coordinates scaled to columns of length 1; infinite where `t ≥ 1`, or the Hessian is singular or
+/// too large to factor.
 ///
-/// Without a regularizer nothing changes along the null space of the data, which is left out of `μ`.
+/// Without a regularizer nothing changes along the null space of the data, which is left out of `μ`: what is zero to rounding of the
+/// singular values. (Those of the data, not of their Gram matrix: squares would take a small direction for none.)
 fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
     let (d, r) = (x.len(), pooled.problem.regularizer());
-    let norm2: f64 = x
-        .iter()
-        .zip(g)
-        .map(|(&x, &g)| r.stationarity(x, g).powi(2))
+    let norms = pooled.column_norms();
+    let norm2: f64 = (0..d)
+        .map(|k| (r.stationarity(x[k], g[k]) / norms[k]).powi(2))
         .sum();
     if norm2 == 0.0 {
         return 0.0;
     }
-    // Without a regularizer the eigenvalues that are not zero are those of the smaller Gram matrix.
-    let size = if r.is_none() {
-        d.min(pooled.rows.len())
-    } else {
-        d
-    };
+    let size = d.min(pooled.rows.len());
     if size > MAX_ACTIVE {
         return f64::INFINITY;
     }
     let all: Vec<usize> = (0..d).collect();
-    // Eigenvalues of the Hessian at `point`, ascending, and how many of them are at rounding level.
-    let spectrum = |point: &[f64]| {
-        let half = pooled.half_hessian(point, &all, |_| 1.0);
-        let gram = if r.is_none() {
-            smaller_gram(&half.transpose())
-        } else {
-            half.transpose() * &half
-        };
-        let values = eigenvalues(gram);
-        let floor = 1e-12 * values[size - 1];
-        let null = values.partition_point(|v| *v <= floor);
-        (values, null)
+    // The singular values of the Hessian's root at `point` that are not zero to rounding, the smallest, and their number.
+    let smallest = |point: &[f64]| {
+        let half = pooled.half_hessian(point, &all, |k| norms[k]);
+        let values = half.singular_values();
+        let floor = 10.0 * f64::EPSILON * d.max(pooled.rows.len()) as f64 * values.max();
+        let positive = values.iter().copied().filter(|v| *v > floor);
+        (
+            positive.clone().fold(f64::INFINITY, f64::min),
+            positive.count(),
+        )
     };
-    let (values, null) = spectrum(x);
+    let (sigma, rank) = smallest(x);
     // Curvatures differ by orders of magnitude at x, not at 0: there only directions without data are flat.
-    let flat = if r.is_none() {
-        spectrum(&vec![0.0; d]).1
+    let expected = if r.is_none() {
+        smallest(&vec![0.0; d]).1
     } else {
-        0
+        d
     };
-    if null > flat || null == size {
+    if rank < expected || rank == 0 {
         return f64::INFINITY;
     }
-    let mu = values[null];
+    let mu = sigma * sigma;
     let t = match pooled.problem.loss() {
         Loss::LeastSquares => 0.0,
         Loss::Logistic => {
-            let longest = pooled
-                .rows
-                .iter()
-                .map(|row| dot(row.features, row.features))
-                .fold(0.0, f64::max);
+            let length = |row: &Row| -> f64 {
+                let entries = row.features.iter().zip(&norms);
+                entries.map(|(a, s)| (a / s).powi(2)).sum()
+            };
+            let longest = pooled.rows.iter().map(length).fold(0.0, f64::max);
             (norm2 * longest).sqrt() / mu
         }
     };

@@ -76,15 +76,6 @@ fn eigenvalues(symmetric: DMatrix<f64>) -> Vec<f64> {
     values
 }
 
-/// `AᵀA` or `AAᵀ`, whichever is smaller; `transposed` is `Aᵀ`.
-fn smaller_gram(transposed: &DMatrix<f64>) -> DMatrix<f64> {
-    if transposed.ncols() <= transposed.nrows() {
-        transposed.transpose() * transposed
-    } else {
-        transposed * transposed.transpose()
-    }
-}
-
 /// Largest eigenvalue of `AᵀA` for a row-major `A` with `columns` columns.
 ///
 /// Exact (dense eigenvalues of the smaller Gram matrix) up to 400; power iteration beyond, rounded up by 1e-6.
@@ -93,8 +84,12 @@ pub(crate) fn gram_norm(features: &[f64], columns: usize) -> f64 {
     if rows.min(columns) <= 400 {
         // The slice by columns is Aᵀ.
         let transposed = DMatrix::from_column_slice(columns, rows, features);
-        let values = eigenvalues(smaller_gram(&transposed));
-        return values.last().copied().unwrap_or(0.0).max(0.0);
+        let gram = if rows <= columns {
+            transposed.transpose() * &transposed
+        } else {
+            &transposed * transposed.transpose()
+        };
+        return eigenvalues(gram).last().copied().unwrap_or(0.0).max(0.0);
     }
     let mut v: Vec<f64> = (0..columns).map(|k| 1.0 + 0.1 * (k as f64).sin()).collect();
     let (mut value, mut image) = (0.0, vec![0.0; columns]);
@@ -166,11 +161,7 @@ impl<'a> Pooled<'a> {
 
     /// `f(x) + r(x)`.
     fn objective(&self, x: &[f64]) -> f64 {
-        let problem = self.problem;
-        let losses: f64 = (0..problem.agents())
-            .map(|i| problem.local_loss(i, x))
-            .sum();
-        losses / problem.agents() as f64 + self.regularizer.value(x)
+        self.problem.loss_at(x) + self.regularizer.value(x)
     }
 
     /// `∇f(x)`, `f` the weighted sum of losses.
