@@ -480,3 +480,57 @@ fn almost_collinear_columns_are_not_taken_for_collinear() {
         optimum.certificate
     );
 }
+
+/// More columns than rows and little regularization: far away the slopes of a logistic loss vanish, which is no minimum.
+#[test]
+fn wide_logistic_problems_are_certified() {
+    for l1 in [1e-6, 1e-5, 1e-4, 1e-3] {
+        for trial in 0..6 {
+            let text = format!("Logistic(dimension: 200, rows: 3, l1: {l1:?})");
+            let problem = problem(&text, 10, trial);
+            let optimum = optimum::solve(&problem).unwrap();
+            assert!(
+                optimum.objective < 2f64.ln(),
+                "{l1:e} {trial}: {:e}",
+                optimum.objective
+            );
+            assert!(
+                optimum.certificate <= if l1 < 1e-5 { 1e-2 } else { 1e-9 } * optimum.objective,
+                "{l1:e} {trial}: {:e} of {:e}",
+                optimum.certificate,
+                optimum.objective
+            );
+        }
+    }
+}
+
+/// Without any feature the minimum is that of the regularizer.
+#[test]
+fn features_that_are_all_zero_are_solved() {
+    let shard = Shard {
+        features: vec![0.0; 6],
+        targets: vec![0.5, 2.25, 3.75],
+    };
+    for (l1, l2, bounds) in [
+        (0.1, 0.0, None),
+        (0.0, 0.5, None),
+        (0.1, 0.5, Some((-1.0, 1.0))),
+        (0.0, 0.0, None),
+    ] {
+        let r = Regularizer::new(l1, l2, bounds).unwrap();
+        let shards = vec![shard.clone()];
+        let problem = Problem::new("zero", 2, Loss::LeastSquares, shards, r).unwrap();
+        let optimum = optimum::solve(&problem).unwrap();
+        let value = (0.25 + 2.25 * 2.25 + 3.75 * 3.75) / 6.0;
+        assert!(
+            (optimum.objective - value).abs() < 1e-14,
+            "{r}: {}",
+            optimum.objective
+        );
+        assert!(
+            optimum.certificate < 1e-12,
+            "{r}: {:e}",
+            optimum.certificate
+        );
+    }
+}

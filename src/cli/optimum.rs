@@ -1,5 +1,6 @@
 //! `starling optimum`: F* with its certificate.
 
+use super::contest::warn_where_useless;
 use super::{Context, input, output};
 use starling::problem::{Role, optimum};
 
@@ -30,6 +31,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let spec = input::problem(&args.problem)?;
     let problem = spec.sample(args.agents as usize, args.seed, Role::Test, 0)?;
     let best = optimum::solve_cached(&problem, input::cache(args.no_cache).as_deref())?;
+    warn_where_useless(&problem, &best);
     if context.json {
         output::json(&serde_json::json!({
             "problem": problem.name(), "agents": args.agents, "seed": args.seed, "objective": best.objective,

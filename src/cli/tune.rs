@@ -52,6 +52,10 @@ pub fn methods(option: &str, list: &str) -> anyhow::Result<Vec<AlgorithmSpec>> {
         names => input::split(names)
             .into_iter()
             .map(|name| {
+                anyhow::ensure!(
+                    !name.is_empty(),
+                    "{option}: an empty name in `{names}`, expected names separated by commas"
+                );
                 let method = input::algorithm(option, name)?;
                 anyhow::ensure!(
                     !matches!(method, AlgorithmSpec::Rule(_)),

@@ -4,6 +4,7 @@
 //! be read in two ways it is refused with the option that settles it, or the choice is noted: a header taken for data, or an
 //! index taken for a feature, would give wrong numbers in silence.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
@@ -127,6 +128,21 @@ fn is_header(lines: &[Line], path: &Path, notes: &mut Vec<String>) -> Result<boo
         return Ok(true);
     }
     if named.iter().any(|field| is_number(field)) {
+        // Years, say, over measurements.
+        let is_integer = |field: &str| field.parse::<i64>().is_ok();
+        let distinct = named.iter().collect::<BTreeSet<_>>().len() == named.len();
+        let mostly_not = |k: usize| {
+            let whole = rest
+                .iter()
+                .filter(|line| is_integer(&line.fields[k]))
+                .count();
+            2 * whole < rest.len()
+        };
+        let all = named.iter().all(|field| is_integer(field));
+        if all && distinct && named.len() > 1 && rest.len() > 2 && (0..fields.len()).all(mostly_not)
+        {
+            return doubt("it holds whole numbers over rows that do not: a header of numbers, or a row of data?".into());
+        }
         return Ok(false);
     }
     match named.iter().find(|field| !is_name(field)) {
@@ -140,9 +156,32 @@ fn is_header(lines: &[Line], path: &Path, notes: &mut Vec<String>) -> Result<boo
 impl Column {
     /// Its number, from 0.
     fn find(&self, names: Option<&[&str]>, count: usize, path: &Path) -> Result<usize, DataError> {
+        let named = |name: &str| -> Vec<usize> {
+            let all = names.unwrap_or_default().iter().enumerate();
+            all.filter(|(_, n)| **n == name).map(|(k, _)| k).collect()
+        };
+        let refused = |found: String| {
+            Err(DataError::NoColumn {
+                path: path.into(),
+                column: self.to_string(),
+                found,
+            })
+        };
         let found = match self {
-            Column::Index(index) => (*index < count).then_some(*index),
-            Column::Name(name) => names.and_then(|all| all.iter().position(|n| n == name)),
+            Column::Index(index) => {
+                // A column may be called by a number.
+                if named(&index.to_string()).iter().any(|k| k != index) {
+                    return refused(format!(
+                        "column {index} and another that is named \"{index}\"; expected the number of a column that is not meant by name"
+                    ));
+                }
+                (*index < count).then_some(*index)
+            }
+            Column::Name(name) => match named(name)[..] {
+                [k] => Some(k),
+                [] => None,
+                _ => return refused("several of that name; expected a number from 0".into()),
+            },
         };
         found.ok_or_else(|| DataError::NoColumn {
             path: path.into(),
@@ -173,6 +212,16 @@ pub(super) fn parse(
     let Some(width) = lines.first().map(|line| line.fields.len()) else {
         return Ok((Vec::new(), Vec::new()));
     };
+    if let (1, Some(field)) = (width, lines[0].fields.get(0))
+        && field.contains([';', '\t'])
+    {
+        let place = Place {
+            path,
+            line: lines[0].number,
+            column: 1,
+        };
+        return Err(place.error(field, "fields separated by commas; replace the separator"));
+    }
     let header = match columns.header {
         Some(given) => given,
         None => is_header(&lines, path, notes)?,
@@ -212,21 +261,37 @@ pub(super) fn parse(
         }
         (None, Some(&last)) => {
             if let Some(names) = names {
-                let says_so = |k: &&usize| TARGETS.contains(&names[**k].to_lowercase().as_str());
-                if let Some(&other) = kept.iter().find(says_so)
-                    && !says_so(&&last)
-                {
-                    return Err(DataError::Ambiguous {
-                        path: path.into(),
-                        line: lines[0].number,
-                        what: format!(
+                let is = |k: usize, list: &[&str]| list.contains(&names[k].to_lowercase().as_str());
+                let other = kept.iter().find(|&&k| k != last && is(k, &TARGETS));
+                let doubt = match other {
+                    Some(&other) => Some((
+                        format!(
                             "column {other} is named `{}`, but the last column, `{}`, would be the target",
                             names[other], names[last]
                         ),
-                        cure: format!(
+                        format!(
                             "`target: {:?}` or `target: {:?}`",
                             names[other], names[last]
                         ),
+                    )),
+                    None if is(last, &INDICES) => Some((
+                        format!(
+                            "the last column is named `{}` and would be the target",
+                            names[last]
+                        ),
+                        format!(
+                            "`target: {:?}` if it is, else `skip: [{:?}]`",
+                            names[last], names[last]
+                        ),
+                    )),
+                    None => None,
+                };
+                if let Some((what, cure)) = doubt {
+                    return Err(DataError::Ambiguous {
+                        path: path.into(),
+                        line: lines[0].number,
+                        what,
+                        cure,
                     });
                 }
             }
@@ -283,7 +348,7 @@ fn index_like(
 ) -> Result<bool, DataError> {
     let from = |start: usize| {
         let mut each = rows.iter().enumerate();
-        each.all(|(k, line)| line.fields[0] == (k + start).to_string())
+        each.all(|(k, line)| line.fields[0].parse() == Ok((k + start) as f64))
     };
     let counting = !rows.is_empty() && (from(0) || from(1));
     let name = names.map(|names| names[0].to_lowercase());

@@ -696,6 +696,31 @@ mod tests {
         refused("1,2\n3,4\n", target(name("z")), &["without names"]);
         refused("1,2\n3,4\n", target(Column::Index(2)), &["no column 2"]);
 
+        // Names twice, names that are numbers, two targets, an id for a target.
+        let twice = "a,a,b\n1,2,3\n4,5,6\n";
+        refused(twice, target(name("a")), &["several of that name"]);
+        assert_eq!(read(twice, target(Column::Index(0))).1, [1., 4.]);
+        let numbered = Columns {
+            header: Some(true),
+            ..target(Column::Index(1))
+        };
+        refused("1,a,y\n0.5,2,3\n", numbered, &["named \"1\""]);
+        refused("a,y,label\n1,2,3\n4,5,6\n", plain(), &["`y`", "`label`"]);
+        refused(
+            "a,b,id\n1,2,3\n4,5,6\n",
+            plain(),
+            &["`id`", "skip: [\"id\"]"],
+        );
+        // Years over measurements, and an index of floats.
+        let years = "2019,2020,2021\n0.5,1.5,2.5\n1.5,0.1,0.2\n2.5,0.3,0.4\n";
+        refused(years, plain(), &["line 1", "header: true"]);
+        assert_eq!(read(years, header(true)).1, [2.5, 0.2, 0.4]);
+        assert_eq!(
+            read(",a,y\n0.0,1,2\n1.0,4,5\n", plain()),
+            (vec![1., 4.], vec![2., 5.])
+        );
+        refused("1;2;3\n4;5;6\n", plain(), &["separated by commas"]);
+
         // A first row of marks or of damaged numbers is no header.
         for row in ["NA,NA,NA", "?,?,?", "1.0x,0.5x,2x", "nan,a,b"] {
             refused(&format!("{row}\n1,2,3\n"), plain(), &["line 1"]);

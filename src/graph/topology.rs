@@ -438,6 +438,7 @@ fn read_edges(file: &Path) -> Result<(usize, Edges), GraphError> {
     // The line that each direction stands on.
     let mut directed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     let mut said = None;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (number, line) in text.lines().enumerate() {
         let (content, comment) = line.split_once('#').unwrap_or((line, ""));
         let content = content.trim();
@@ -447,10 +448,11 @@ fn read_edges(file: &Path) -> Result<(usize, Edges), GraphError> {
             found: found.trim().chars().take(60).collect(),
             expected,
         };
-        if let Some(count) = comment.trim().strip_prefix("agents:") {
+        let comment = comment.trim().to_lowercase();
+        if let Some(count) = comment.strip_prefix("agents:") {
             match count.trim().parse::<usize>() {
-                Ok(count) => said = Some(count),
-                Err(_) => return Err(fault(line, "`# agents: 12`")),
+                Ok(count) if said.is_none_or(|said| said == count) => said = Some(count),
+                _ => return Err(fault(line, "`# agents: 12`, once")),
             }
         }
         if content.is_empty() {
@@ -896,6 +898,12 @@ mod tests {
         assert!(
             fewer.contains("(1, 2)") && fewer.contains("0 to 1"),
             "{fewer}"
+        );
+        assert_eq!(build("\u{feff}# Agents: 2\n0 1\n").unwrap().agents(), 2);
+        assert!(
+            build("# agents: 2\n# agents: 3\n0 1\n")
+                .unwrap_err()
+                .contains("once")
         );
         assert!(build("# agents: many\n0 1\n").unwrap_err().contains(":1:"));
         // Every edge once, or in both directions; some of each is a directed graph.

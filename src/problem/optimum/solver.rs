@@ -42,6 +42,16 @@ struct Point {
     residual: f64,
 }
 
+impl Point {
+    /// Whether it is lower than `other` beyond rounding, or as low with a smaller residual. (The residual alone would prefer points far
+    /// away, where the slopes of a logistic loss vanish.)
+    fn better(&self, other: &Point) -> bool {
+        let margin = 1e-12 * other.objective.abs();
+        let level = self.objective <= other.objective + margin;
+        self.objective < other.objective - margin || level && self.residual < other.residual
+    }
+}
+
 /// Minimises the pooled problem; returns the point with the least KKT residual, and words on how it was found.
 ///
 /// # Errors
@@ -61,7 +71,11 @@ pub(super) fn minimise(pooled: &mut Pooled) -> Result<(Vec<f64>, String), Proble
             entries.map(move |(a, s)| a / s * root)
         })
         .collect();
-    let smoothness = (bound * gram_norm(&weighted, d)).max(f64::MIN_POSITIVE);
+    // Without any feature every step is as good.
+    let smoothness = match bound * gram_norm(&weighted, d) {
+        0.0 => 1.0,
+        smoothness => smoothness,
+    };
     drop(weighted);
     let mut descent = Descent {
         steps: norms.iter().map(|s| 1.0 / (smoothness * s) / s).collect(),
@@ -185,7 +199,7 @@ impl Descent {
                 .sum());
             let scale = self.smoothness * size.sqrt() + slopes.sqrt() + f64::MIN_POSITIVE;
             for found in [here, candidate] {
-                if best.as_ref().is_none_or(|b| found.residual < b.residual) {
+                if best.as_ref().is_none_or(|b| found.better(b)) {
                     best = Some(found);
                 }
             }
@@ -211,8 +225,7 @@ impl Descent {
             };
             self.newton_steps += 1;
             let next = self.point(pooled, next);
-            let falls = next.objective < best.objective - 1e-12 * best.objective.abs();
-            if !(next.residual < best.residual || falls) {
+            if !next.better(&best) {
                 break;
             }
             best = next;
