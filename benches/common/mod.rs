@@ -6,9 +6,9 @@ use starling::graph::{Graph, GraphSpec};
 use starling::problem::{Optimum, Problem, ProblemSpec, Role};
 use starling::rule::{Constants, Milodo, Shared, parse_ron, shared::Ranges};
 use starling::train::batch::{Batch, Place};
+use starling::train::chunks::chunk_size;
 use starling::train::milodo::MilodoModule;
 use starling::train::shared::{self, SharedModule};
-use starling::train::trainer::chunk_size;
 use starling::train::unroll::RuleModule;
 
 /// f32 on the CPU.

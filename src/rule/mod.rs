@@ -7,6 +7,7 @@
 pub mod dense;
 pub mod features;
 pub mod frozen;
+mod guard;
 pub mod lstm;
 pub(crate) mod math;
 pub mod milodo;

@@ -22,16 +22,14 @@
 //! kept within a bound of the step of a method that converges by itself, and the bounds are summable: theorem and proof stand
 //! in [`super::safeguard`].
 //!
-//! **Guarded**, for speed alone: an agent whose residual grows to `guard` times its lowest trusts its networks less: all its
-//! coefficients, and those of its edges, move towards that method's, and its neighbours follow. Once the residual is down again trust
-//! returns, each time to a lower ceiling: at last it stays where the run is stable. Below [`GUARD_FLOOR`] of the first residual nothing
-//! counts as growth. (In training there is neither: a rule is not to lean on them.)
+//! **Guarded**, for speed alone: an agent whose residual grows trusts its networks less ([`super::guard`]).
 
 use super::features::{
     Common, Conditioning, EDGE_FEATURES, EDGE_VARYING, EdgeRows, LANES, NODE_FEATURES, NODE_SENT,
     NODE_SHARED, NODE_VARYING, NodeMemory, NodeRows, clock, edge_features, mixing_hardness,
     node_features,
 };
+use super::guard::{Guard, distrust};
 use super::math;
 use super::mlp::Mlp;
 use super::perceptron::{Perceptron, Work};
@@ -207,19 +205,6 @@ fn fallback_node(weight: f64) -> [f64; NODE_OUTPUTS] {
 fn fallback_edge() -> [f64; EDGE_OUTPUTS] {
     [FALLBACK_DUAL.ln(), 0.0, 0.0]
 }
-
-/// Share of the first residual below which an agent's residual may grow without costing trust.
-const GUARD_FLOOR: f64 = 1e-8;
-/// What an agent's trust is multiplied by, at least, at every evaluation that finds its residual grown.
-const DISTRUST: f64 = 0.8;
-/// What it is multiplied by at every other evaluation, up to the ceiling: one burst is no reason to stay slow.
-const RECOVERY: f64 = 1.05;
-/// What a burst leaves of the ceiling if the run has come further than ever since the last one.
-const CEILING: f64 = 0.95;
-/// The same if it has not: networks that keep on bursting lose their say.
-const CEILING_WITHOUT_PROGRESS: f64 = 0.8;
-/// How fast the residual's envelope may fall, per evaluation: a residual that is zero by chance is no low to grow from.
-const ENVELOPE: f64 = 0.9;
 
 /// A frozen `shared` rule; without networks it is the method `Constants`. In a file nothing may be left out but the safeguard, which
 /// files of before it was there do not have: a default in place of what was learned would be another rule.
@@ -456,77 +441,6 @@ struct Agent {
     shared: [f32; NODE_SHARED],
     /// `P L_i, β, δ, γ` of the coordinates, `[4, d]`; empty without a network.
     coefficients: Vec<f32>,
-}
-
-/// How far an agent trusts its networks.
-#[derive(Clone, Copy, Debug)]
-struct Guard {
-    /// From 1 (wholly) to 0 (not at all).
-    trust: f64,
-    /// What the trust may return to.
-    ceiling: f64,
-    /// Whether the last evaluation found the residual grown.
-    grown: bool,
-    /// Whether there was a new lowest since it had last grown.
-    lowered: bool,
-    /// The trust that was sent to the neighbours at the last evaluation.
-    sent: f64,
-    /// `max(σ_u, ENVELOPE · envelope⁻)`, begun at the gradient's root mean square.
-    envelope: f64,
-    /// [`GUARD_FLOOR`] of where it began.
-    floor: f64,
-    /// The lowest envelope so far.
-    lowest: f64,
-}
-
-impl Guard {
-    const NEW: Self = Self {
-        trust: 1.0,
-        ceiling: 1.0,
-        grown: false,
-        lowered: true,
-        sent: 1.0,
-        envelope: 0.0,
-        floor: 0.0,
-        lowest: f64::MAX,
-    };
-
-    /// After an evaluation that found `σ_u = u`.
-    fn watch(&mut self, u: f64, growth: f64) {
-        self.envelope = u.max(ENVELOPE * self.envelope);
-        let allowed = growth * self.lowest.max(self.floor);
-        if allowed > 0.0 && u > allowed {
-            if !self.grown {
-                self.ceiling *= if self.lowered {
-                    CEILING
-                } else {
-                    CEILING_WITHOUT_PROGRESS
-                };
-            }
-            (self.grown, self.lowered) = (true, false);
-            // The faster it grows the less is left.
-            self.trust *= DISTRUST.min(allowed / u);
-        } else {
-            self.grown = false;
-            self.trust = self.ceiling.min(self.trust * RECOVERY);
-        }
-        // An agent with nothing to do yet (zero gradient, zero residual) has no low to grow from.
-        if self.envelope > 0.0 && self.envelope < self.lowest {
-            (self.lowest, self.lowered) = (self.envelope, true);
-        }
-    }
-}
-
-/// `safe + trust · (v − safe)` for every coefficient, `[outputs, d]`.
-fn distrust(coefficients: &mut [f32], safe: &[f64], trust: f64) {
-    if trust < 1.0 {
-        let d = coefficients.len() / safe.len();
-        for (row, safe) in coefficients.chunks_exact_mut(d).zip(safe) {
-            for v in row {
-                *v = (safe + trust * (f64::from(*v) - safe)) as f32;
-            }
-        }
-    }
 }
 
 /// The node phase of one agent, compiled once per instruction set. (A closure would do only if it moved its captures:
@@ -881,8 +795,7 @@ impl Algorithm for SharedRule {
             s.g_last.copy_from(&s.g);
             for (i, agent) in s.agents.iter_mut().enumerate() {
                 let g = s.g.row(i);
-                agent.guard.envelope = (dot(g, g) / d as f64).sqrt();
-                agent.guard.floor = GUARD_FLOOR * agent.guard.envelope;
+                agent.guard.begin((dot(g, g) / d as f64).sqrt());
                 agent.first_step = dot(g, g).sqrt() / agent.smoothness;
                 agent.unit = agent.first_step;
             }
@@ -1068,46 +981,4 @@ fn min_rows(dimension: usize, evaluate: bool) -> usize {
 /// Room for coefficients, `length` numbers; none without a network.
 fn held(network: &Option<Cell>, length: usize) -> Vec<f32> {
     vec![0.0; if network.is_some() { length } else { 0 }]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trust_returns_after_a_burst_and_ends_if_bursts_do_not() {
-        const GROWTH: f64 = 30.0;
-        let mut guard = Guard::NEW;
-        let rest = |guard: &mut Guard, u: f64| {
-            for _ in 0..60 {
-                guard.watch(u, GROWTH);
-            }
-            guard.trust
-        };
-        assert_eq!(rest(&mut guard, 1.0), 1.0);
-        guard.watch(40.0, GROWTH);
-        assert_eq!(guard.trust, 40.0_f64.recip() * 30.0);
-        guard.watch(31.0, GROWTH);
-        assert!(guard.trust < 0.61);
-        // Down again, and then further than ever: the burst is forgiven but for a little.
-        assert_eq!(rest(&mut guard, 2.0), CEILING);
-        assert_eq!(rest(&mut guard, 0.1), CEILING);
-        guard.watch(40.0, GROWTH);
-        assert_eq!(rest(&mut guard, 0.2), CEILING * CEILING);
-        // Bursts without progress in between cost more, and nothing is left in the end.
-        for _ in 0..40 {
-            guard.watch(40.0, GROWTH);
-            rest(&mut guard, 0.2);
-        }
-        assert!(guard.trust < 1e-3, "{}", guard.trust);
-    }
-
-    #[test]
-    fn without_a_guard_trust_stays() {
-        let mut guard = Guard::NEW;
-        for u in [1.0, 1e30, f64::NAN, 1e300] {
-            guard.watch(u, 0.0);
-            assert_eq!(guard.trust, 1.0);
-        }
-    }
 }

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod chunks;
 pub mod device;
 mod error;
 pub mod kernel;
