@@ -347,17 +347,43 @@ fn shipped_rules_converge_where_agents_miss_coordinates() {
 #[test]
 fn limit_cycles_end() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (seed, graph) = ("seed-2.ron", GraphSpec::Star(100));
-    let graph = graph.build(1).unwrap();
-    let spec: ProblemSpec = parse_ron("problem", "Lasso(dimension: 20, rows: 10)").unwrap();
-    let problem = spec.sample(100, 1, Role::Test, 0).unwrap();
-    let best = optimum::solve(&problem).unwrap();
-    let path = root.join("models/universal").join(seed);
-    let Structure::Shared(rule) = FrozenRule::read(&path).unwrap().structure else {
-        panic!("not shared");
-    };
-    let trace = run(rule, &(graph, problem, best), 60_000);
-    assert!(trace.rounds_to(GAP).is_some(), "{}", trace.status);
+    for (seed, graph) in [
+        ("seed-2.ron", GraphSpec::Star(100)),
+        ("seed-3.ron", GraphSpec::Path(200)),
+    ] {
+        let graph = graph.build(1).unwrap();
+        let spec: ProblemSpec = parse_ron("problem", "Lasso(dimension: 20, rows: 10)").unwrap();
+        let problem = spec.sample(graph.agents(), 1, Role::Test, 0).unwrap();
+        let best = optimum::solve(&problem).unwrap();
+        let path = root.join("models/universal").join(seed);
+        let Structure::Shared(rule) = FrozenRule::read(&path).unwrap().structure else {
+            panic!("not shared");
+        };
+        // To the end: a gap that is passed and left again is no convergence.
+        let mut network = Network::new(&graph);
+        let structure = Structure::Shared(rule);
+        let mut process = start_frozen(seed, structure, &problem, &mut network).unwrap();
+        let options = Options {
+            steps: 30_000,
+            ..Options::default()
+        };
+        let end = simulate(
+            process.as_mut(),
+            &problem,
+            &mut network,
+            &best,
+            &options,
+            |_| true,
+        );
+        let end = end.unwrap();
+        println!("{}: {}, gap {:e}", graph.name(), end.status, end.last().gap);
+        assert!(
+            end.last().gap <= GAP,
+            "{}: {}",
+            graph.name(),
+            end.last().gap
+        );
+    }
 }
 
 /// Without a safeguard nothing is clipped, also for an agent that has nothing to do at first.
