@@ -110,7 +110,7 @@ fn run(rule: Shared, (graph, problem, best): &(Graph, Problem, Optimum), steps: 
         &mut network,
         best,
         &options,
-        |_| true,
+        |_| {},
     )
     .unwrap()
 }
@@ -287,7 +287,7 @@ fn shipped_rules_converge_on_the_star_of_sorted_rows() {
             &mut network,
             &case.2,
             &options,
-            |_| true,
+            |_| {},
         );
         let trace = trace.unwrap();
         println!("{name}: {:?}, {:?}", trace.status, trace.rounds_to(1e-12));
@@ -373,7 +373,7 @@ fn limit_cycles_end() {
             &mut network,
             &best,
             &options,
-            |_| true,
+            |_| {},
         );
         let end = end.unwrap();
         println!("{}: {}, gap {:e}", graph.name(), end.status, end.last().gap);

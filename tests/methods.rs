@@ -81,7 +81,7 @@ fn run(
         &mut network,
         optimum,
         &options,
-        |_| true,
+        |_| {},
     )
     .unwrap()
 }

@@ -9,7 +9,6 @@ use starling::network::Network;
 use starling::problem::{ProblemSpec, Role, optimum};
 use starling::report::Plot;
 use starling::rule::AlgorithmSpec;
-use starling::simulate::run::gap_certificate;
 use starling::simulate::{Options, Trace, simulate};
 use std::path::{Path, PathBuf};
 
@@ -94,8 +93,7 @@ pub fn measure(job: &Job, context: Context) -> anyhow::Result<()> {
     let mut network = Network::new(&job.graph);
     let mut process = job.algorithm.start(&problem, &mut network)?;
     let best = optimum::solve_cached(&problem, job.cache.as_deref())?;
-    warn_where_useless(&problem, &best);
-    let (certificate, _) = gap_certificate(&problem, &best);
+    let certificate = warn_where_useless(&problem, &best);
     if let Some(until) = job.options.until.filter(|u| *u < certificate) {
         tracing::warn!(
             "--until {until:e} is below the certificate {certificate:.1e} of F*: no run can be known to reach it"
@@ -115,7 +113,6 @@ pub fn measure(job: &Job, context: Context) -> anyhow::Result<()> {
             bar.set_position(s.iteration);
             let speed = s.rounds as f64 / s.seconds.max(1e-9);
             bar.set_message(format!("{speed:.0} rounds/s  gap {:.1e}", s.gap));
-            true
         },
     );
     bar.finish_and_clear();

@@ -432,8 +432,7 @@ struct Agent {
     guard: Guard,
     /// `W_i`, the sum of its edges' weights.
     weight: f64,
-    /// `‖∇f_i(x⁰)‖/L_i`, and `s_i`: the largest among its neighbours' and its own.
-    first_step: f64,
+    /// `s_i`: the largest `‖∇f_j(x⁰)‖/L_j` among its neighbours and itself.
     unit: f64,
     /// Steps in which `z_i` or the mixing of `x_i` was clipped.
     clipped: u64,
@@ -760,7 +759,6 @@ impl Algorithm for SharedRule {
                         memory: NodeMemory::default(),
                         guard: Guard::NEW,
                         weight,
-                        first_step: 0.0,
                         unit: 0.0,
                         clipped: 0,
                         shared: [0.0; NODE_SHARED],
@@ -796,8 +794,7 @@ impl Algorithm for SharedRule {
             for (i, agent) in s.agents.iter_mut().enumerate() {
                 let g = s.g.row(i);
                 agent.guard.begin((dot(g, g) / d as f64).sqrt());
-                agent.first_step = dot(g, g).sqrt() / agent.smoothness;
-                agent.unit = agent.first_step;
+                agent.unit = dot(g, g).sqrt() / agent.smoothness;
             }
         }
         let bound = self.rule.safeguard.bound(s.k);
@@ -843,10 +840,10 @@ impl Algorithm for SharedRule {
             // With the first z travels the unit of the bounds.
             network.exchange_scalars(1);
             let graph = network.graph();
-            for i in 0..s.agents.len() {
-                let theirs = graph.neighbors(i).iter();
-                let theirs = theirs.map(|other| s.agents[other.agent].first_step);
-                s.agents[i].unit = theirs.fold(s.agents[i].first_step, f64::max);
+            let own: Vec<f64> = s.agents.iter().map(|agent| agent.unit).collect();
+            for (i, agent) in s.agents.iter_mut().enumerate() {
+                let theirs = graph.neighbors(i).iter().map(|other| own[other.agent]);
+                agent.unit = theirs.fold(own[i], f64::max);
             }
         }
 

@@ -241,7 +241,6 @@ pub fn audit(
         &options,
         |s| {
             progress(0.02 + 0.6 * s.iteration as f64 / total);
-            true
         },
     )?;
     let how = format!(
@@ -305,7 +304,7 @@ pub fn audit(
                 &mut network,
                 &best,
                 &options,
-                |_| true,
+                |_| {},
             )?;
             let finished = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
             progress(0.62 + 0.38 * finished as f64 / effort.trials as f64);

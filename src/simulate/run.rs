@@ -178,11 +178,10 @@ fn unit(optimum: f64, start: f64) -> (f64, bool) {
     (if relative { optimum.abs() } else { 1.0 }, relative)
 }
 
-/// Certificate of gaps on `problem`, and whether they are relative (see [`Trace`]).
-pub fn gap_certificate(problem: &Problem, optimum: &Optimum) -> (f64, bool) {
+/// [`Trace::gap_certificate`] of a run from zero.
+pub fn gap_certificate(problem: &Problem, optimum: &Optimum) -> f64 {
     let start = start_objective(problem, &vec![0.0; problem.dimension()]);
-    let (unit, relative) = unit(optimum.objective, start);
-    (optimum.certificate / unit, relative)
+    optimum.certificate / unit(optimum.objective, start).0
 }
 
 /// Largest `F(x_i)` over the agents; of more than [`ALL_AGENTS`] over the [`FARTHEST`] farthest from `mean`.
@@ -209,7 +208,7 @@ fn worst_objective(problem: &Problem, x: &Field, mean: &[f64]) -> f64 {
     objectives.into_iter().fold(f64::NEG_INFINITY, larger)
 }
 
-/// Runs `process`; `observe` sees every measurement and stops the run by returning `false`.
+/// Runs `process`; `observe` sees every measurement ([`Options::stop`] ends a run).
 ///
 /// # Errors
 /// An objective below what the certificate of `optimum` allows.
@@ -219,7 +218,7 @@ pub fn simulate(
     network: &mut Network,
     optimum: &Optimum,
     options: &Options,
-    mut observe: impl FnMut(&Sample) -> bool,
+    mut observe: impl FnMut(&Sample),
 ) -> Result<Trace, OptimumRefuted> {
     let start = start_objective(problem, &process.iterate().mean());
     let (unit, relative) = unit(optimum.objective, start);
@@ -297,12 +296,11 @@ pub fn simulate(
             }
         }
         let lost = !sample.gap.is_finite() || sample.objective.abs() > most;
+        observe(&sample);
         if sample.objective < lowest {
             break;
         } else if lost {
             status = Some(Status::Diverged { step: k });
-        } else if !observe(&sample) {
-            status = Some(Status::Interrupted);
         } else if options.until.is_some_and(|u| reached(sample.gap, u)) {
             status = Some(Status::Converged);
         } else if out_of_rounds {
@@ -381,7 +379,7 @@ mod tests {
             &mut network,
             &optimum,
             options,
-            |_| true,
+            |_| {},
         )
     }
 

@@ -199,7 +199,7 @@ fn score(
                 &mut network,
                 optimum,
                 &options,
-                |_| true,
+                |_| {},
             )?;
             let gap = trace.last().gap;
             let gap = if gap.is_finite() { gap } else { f64::MAX };

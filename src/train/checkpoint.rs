@@ -120,9 +120,6 @@ fn is_numbered(name: &str) -> bool {
     ours && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Held by whoever saves: the thread that trains, or the one that ends it. Files of both would not belong together.
-static SAVING: Mutex<()> = Mutex::new(());
-
 const KINDS: [&str; 4] = ["rule", "first", "second", "average"];
 
 impl Folder {
@@ -209,7 +206,9 @@ impl Folder {
         )?)
     }
 
-    /// Saves parameters, moments and position; the files of the checkpoint before it are removed afterwards.
+    /// Saves parameters, moments, position and the best rule; the files of the checkpoint before it are removed afterwards. A position
+    /// that the folder holds already, or a later one, is left alone: the same numbers have other bytes when they are written again.
+    /// Returns the position that the folder holds then.
     ///
     /// # Errors
     /// An unwritable folder; the checkpoint before it is then still whole.
@@ -220,24 +219,9 @@ impl Folder {
         position: &Position,
         best: Option<&FrozenRule>,
         recipe: &Recipe,
-    ) -> Result<(), TrainError> {
-        let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
-        self.save_alone(module, moments, position, best, recipe)
-    }
-
-    /// [`Self::save`], unless the folder holds this position or a later one already: the same numbers have other bytes when they
-    /// are written again. Returns the position that it holds then.
-    ///
-    /// # Errors
-    /// As [`Self::save`].
-    pub fn save_if_newer<M: Module>(
-        &self,
-        module: &M,
-        moments: &Moments,
-        position: &Position,
-        best: Option<&FrozenRule>,
-        recipe: &Recipe,
     ) -> Result<Position, TrainError> {
+        // Held by whoever saves: the thread that trains, or the one that ends it. Files of both would not belong together.
+        static SAVING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.progress();
         if let Ok(text) = read_text(&path)
@@ -246,18 +230,6 @@ impl Folder {
         {
             return Ok(held.position);
         }
-        self.save_alone(module, moments, position, best, recipe)?;
-        Ok(position.clone())
-    }
-
-    fn save_alone<M: Module>(
-        &self,
-        module: &M,
-        moments: &Moments,
-        position: &Position,
-        best: Option<&FrozenRule>,
-        recipe: &Recipe,
-    ) -> Result<(), TrainError> {
         let fail = |reason: String| TrainError::Checkpoint {
             path: self.path.clone(),
             reason,
@@ -307,7 +279,7 @@ impl Folder {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        Ok(())
+        Ok(file.position)
     }
 
     /// The best rule of the checkpoint after batch `batches`, whose hash is `expected`; `best.ron` is put right where it is missing or

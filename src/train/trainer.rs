@@ -152,8 +152,6 @@ struct Trainer<'a, M: RuleModule> {
     values: Vec<f64>,
     moments: Moments,
     position: Position,
-    /// Batches of the checkpoint in the folder.
-    saved: u64,
 }
 
 impl<'a, M: RuleModule> Trainer<'a, M> {
@@ -202,7 +200,6 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         };
         Ok(Self {
             values: parameters::values(&module),
-            saved: position.batches,
             recipe,
             settings,
             folder,
@@ -520,7 +517,7 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         );
         (self.settings.border)(Some(Box::new(move || {
             let module = parameters::with_values(module, &values);
-            folder.save_if_newer(&module, &moments, &position, best.as_ref(), &recipe)
+            folder.save(&module, &moments, &position, best.as_ref(), &recipe)
         })));
     }
 
@@ -555,12 +552,8 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
         }
     }
 
-    /// Not twice at the same batch: after a resumption the same numbers have other bytes, and would be written over files that
-    /// the position still describes.
+    /// Saves the border at which training stands.
     fn save(&mut self) -> Result<(), TrainError> {
-        if self.saved == self.position.batches {
-            return Ok(());
-        }
         self.module = parameters::with_values(self.module.clone(), &self.values);
         self.folder.save(
             &self.module,
@@ -569,7 +562,6 @@ impl<'a, M: RuleModule> Trainer<'a, M> {
             self.best.as_ref(),
             self.recipe,
         )?;
-        self.saved = self.position.batches;
         Ok(())
     }
 
@@ -604,7 +596,7 @@ fn score(
         &mut network,
         optimum,
         &options,
-        |_| true,
+        |_| {},
     )?;
     if matches!(trace.status, Status::Diverged { .. }) {
         return Ok(DIVERGED);
