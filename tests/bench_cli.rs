@@ -11,8 +11,8 @@ use std::time::SystemTime;
 const SUITE: &str = r#"(
     name: "small",
     groups: {"constant": ["rule.ron", "seed-2.ron"]}, rules: ["constant"],
-    baselines: ["ProxEd", "Nids"],
-    rungs: ["Constants"],
+    opponents: ["Constants", "ProxEd", "Nids"],
+    finalists: 2,
     targets: [1e-6, 1e-2],
     trials: 2,
     tuning_problems: 1,
@@ -20,7 +20,7 @@ const SUITE: &str = r#"(
     cells: [
         (name: "lasso", tags: ["family"], problem: Lasso(dimension: 10, rows: 6), graph: Ring(4)),
         (name: "data", problem: Data(path: "ionosphere.libsvm.gz", loss: Logistic, l1_share: 0.2), graph: Star(5),
-            baselines: ["ProxEd"], seconds: true),
+            opponents: ["ProxEd", "Constants"], seconds: true),
     ],
 )"#;
 
@@ -73,27 +73,51 @@ fn modified(desk: &Desk) -> Vec<(String, SystemTime)> {
 fn bench_writes_page_tables_json_and_plots_and_continues() {
     let desk = desk();
     let objects = desk.json(&["bench", "suite.ron"]);
-    // (rule, seed, two methods, rung) × two targets, and one method less.
-    assert_eq!(objects.len(), 10 + 8);
+    // (rule, seed, three opponents, oracle) × two targets; one opponent less, and no oracle where seconds count.
+    assert_eq!(objects.len(), 12 + 8);
     for object in &objects {
         has_fields(
             object,
             &["cell", "contestant", "kind", "target", "lower_bound"],
         );
-        has_fields(object, &["missed", "diverged", "floats_sent", "algorithm"]);
+        has_fields(object, &["failed", "diverged", "floats_sent", "algorithm"]);
+        has_fields(object, &["local_solves", "worst_gap", "rows_sent_after"]);
         assert_eq!(object["trials"], 2);
         assert_eq!(object["seconds"].is_null(), object["cell"] == "lasso");
         if object["kind"] == "Rule" {
             assert!(object["rounds"]["median"].is_u64(), "{object}");
-            assert_eq!(object["ratio"]["pairs"], 2, "{object}");
-            assert_eq!(object["best_rung"], "Constants");
-            let (low, high) = (&object["seeds"][0], &object["seeds"][1]);
-            assert!(low.as_u64() <= high.as_u64() && low.is_u64());
+            let against = object["against"].as_array().unwrap();
+            assert_eq!(against.len(), 3, "{object}");
+            assert!(against.iter().all(|a| a["ratio"]["pairs"] == 2), "{object}");
+            assert!(against[0]["opponent"] != "oracle");
+            assert_eq!(against[2]["opponents"], "published");
+            assert!(against[2]["opponent"] != "Constants");
+            let recipe = &object["recipe"];
+            assert_eq!((&recipe["seeds"], &recipe["runs"]), (&2.into(), &4.into()));
+            let of_seeds = [&recipe["rounds"], &recipe["worst_rounds"]].map(Value::as_u64);
+            assert!(of_seeds[0].is_some() && of_seeds[0] <= of_seeds[1]);
+            let ratio = &recipe["ratios"][0];
+            assert!(ratio["worst"].as_f64() <= ratio["median"].as_f64());
         }
-        let is_best = object["contestant"] == object["best_published"];
-        assert!(!is_best || object["ratio"]["median"] == 1.0, "{object}");
+        for against in object["against"].as_array().unwrap() {
+            let is_best = object["contestant"] == against["opponent"];
+            assert!(!is_best || against["ratio"]["median"] == 1.0, "{object}");
+        }
         let tuned = ["Published", "Rung"].iter().any(|k| object["kind"] == *k);
         assert_eq!(object["tuning"].is_object(), tuned);
+        if object["kind"] == "Oracle" {
+            // Hindsight is never worse than the method whose step it chooses.
+            let method = object["algorithm"].as_str().unwrap().split(' ').next();
+            let same = |o: &&Value| {
+                o["contestant"] == method.unwrap()
+                    && ["cell", "target"]
+                        .iter()
+                        .all(|field| o[field] == object[field])
+            };
+            let own = objects.iter().find(same).unwrap();
+            let median = |o: &Value| o["rounds"]["median"].as_u64();
+            assert!(median(object) <= median(own), "{object}");
+        }
     }
     let mut written = vec![
         "bench/index.html",
@@ -118,12 +142,19 @@ fn bench_writes_page_tables_json_and_plots_and_continues() {
         "lasso/ProxEd",
         "lasso/constant",
         "lasso/constant-seed-2",
+        "lasso/oracle",
     ];
     let contestants = contestants.map(|file| format!("bench/cells/{file}.json"));
     written.extend(contestants.iter().map(String::as_str));
+    let tuned = ["data/Constants", "data/ProxEd", "lasso/Constants"];
+    let tuned = tuned.into_iter().chain(["lasso/Nids", "lasso/ProxEd"]);
+    let tuned: Vec<String> = tuned
+        .map(|file| format!("bench/tuning/{file}.json"))
+        .collect();
+    written.extend(tuned.iter().map(String::as_str));
     written.sort();
     assert_eq!(desk.files("bench"), written);
-    assert_eq!(desk.read("bench/summary.csv").lines().count(), 1 + 18);
+    assert_eq!(desk.read("bench/summary.csv").lines().count(), 1 + 20);
     let page = desk.read("bench/index.html");
     assert_eq!(page.matches("<svg").count(), 4);
     for link in ["src=", "<link", "@import", "url("] {
@@ -182,8 +213,7 @@ fn cells_are_chosen_by_name_or_tag() {
 fn an_interrupted_bench_continues() {
     let desk = desk();
     let long = SUITE
-        .replace("baselines: [\"ProxEd\", \"Nids\"]", "baselines: []")
-        .replace("rungs: [\"Constants\"]", "rungs: []")
+        .replace("[\"Constants\", \"ProxEd\", \"Nids\"]", "[]")
         .replace("steps: 400", "steps: 100000000000");
     desk.write("long.ron", long);
     let crawling = Constants {
@@ -302,7 +332,7 @@ fn tables_are_filled_in() {
     for row in [
         "| lasso | constant | 1e-2 |",
         "| data | constant | 1e-2 |",
-        " | 1.18 | 0.98 (Constants) | 0/2 |",
+        " | 0/4 |",
         "| data | 1e-2 | ProxEd |",
         "| family | constant | 1e-2 | 1 |",
     ] {

@@ -450,9 +450,9 @@ fn eval_takes_steps_from_theory_and_real_data() {
         "--tuning-problems",
         "0",
     ];
-    // All of them are the fourteen methods and `Constants`.
+    // All of them are the seventeen methods and `Constants`.
     let objects = desk.json(&arguments);
-    assert_eq!(objects.len(), 15);
+    assert_eq!(objects.len(), 18);
     assert!(objects.iter().all(|o| o["step_origin"] != "tuned"));
     assert!(desk.path("eval/index.html").is_file());
 }

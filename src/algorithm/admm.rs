@@ -10,18 +10,12 @@
 //! accelerated proximal gradient to rounding level, and counts both as a solve and as the gradients that it took. An agent without
 //! neighbours takes proximal point steps, `d_i = 1`, `z = ρx`.
 
+use super::local_solve::Local;
 use super::{Algorithm, Work};
 use crate::field::Field;
 use crate::network::Network;
 use crate::problem::Problem;
 use rayon::prelude::*;
-
-/// Gradients of one local solve at most.
-const MOST_GRADIENTS: usize = 5_000;
-/// A local solve ends when a step is this small beside the largest coordinate, or beside what rounding makes of a step …
-const PRECISION: f64 = 1e-15;
-/// … this many times in a row: a step may be short by chance.
-const SMALL_STEPS: usize = 3;
 
 /// Over-relaxed edge ADMM.
 pub struct Admm {
@@ -41,60 +35,6 @@ pub struct State {
     iterations: u64,
 }
 
-/// Room for an agent's solves.
-struct Local {
-    /// `Σ_j z_ij/(ρd_i)`
-    centre: Vec<f64>,
-    y: Vec<f64>,
-    gradient: Vec<f64>,
-    gradients: u64,
-}
-
-impl Local {
-    /// The minimiser of `f_i + r + μ/2 ‖· − centre‖²`, from `x` on.
-    fn solve(&mut self, problem: &Problem, agent: usize, mu: f64, x: &mut [f64]) {
-        let r = *problem.regularizer();
-        let largest = problem.smoothness(agent) + mu;
-        let step = 1.0 / largest;
-        // Nesterov's constant momentum for a strongly convex function.
-        let root = (mu / largest).sqrt();
-        let momentum = (1.0 - root) / (1.0 + root);
-        self.y.copy_from_slice(x);
-        // Rounding of a gradient: of terms whose length is that of the residual, times that of the data.
-        let residual = (2.0 * problem.smoothness(agent) * problem.local_loss(agent, x)).sqrt();
-        let apart = x.iter().zip(&self.centre).map(|(x, c)| (x - c).abs());
-        let force = residual + mu * apart.fold(0.0, f64::max);
-        let noise = 2.0 * f64::EPSILON * step * force;
-        let mut small = 0;
-        for _ in 0..MOST_GRADIENTS {
-            problem.gradient(agent, &self.y, &mut self.gradient);
-            self.gradients += 1;
-            let (mut moved, mut size) = (0.0_f64, 0.0_f64);
-            for (((x, y), g), c) in x
-                .iter_mut()
-                .zip(&mut self.y)
-                .zip(&self.gradient)
-                .zip(&self.centre)
-            {
-                let next = r.prox(step, *y - step * (g + mu * (*y - c)));
-                moved = moved.max((next - *y).abs());
-                size = size.max(next.abs());
-                *y = next + momentum * (next - *x);
-                *x = next;
-            }
-            small = if moved <= PRECISION * size + noise {
-                small + 1
-            } else {
-                0
-            };
-            // A NaN compares with nothing: the run has diverged.
-            if small >= SMALL_STEPS || moved == 0.0 || moved.is_nan() {
-                break;
-            }
-        }
-    }
-}
-
 impl Admm {
     /// `ρd_i`
     fn curvature(&self, neighbors: usize) -> f64 {
@@ -108,18 +48,11 @@ impl Algorithm for Admm {
     fn init(&self, problem: &Problem, network: &mut Network) -> State {
         let (n, d) = (problem.agents(), problem.dimension());
         let ends = 2 * network.graph().edges().len();
-        let room = || vec![0.0; d];
-        let local = |_| Local {
-            centre: room(),
-            y: room(),
-            gradient: room(),
-            gradients: 0,
-        };
         State {
             x: Field::zeros(n, d),
             z: Field::zeros(ends, d),
             messages: Field::zeros(ends, d),
-            agents: (0..n).map(local).collect(),
+            agents: (0..n).map(|_| Local::new(d)).collect(),
             iterations: 0,
         }
     }

@@ -3,18 +3,22 @@
 //! One method per file; the file opens with its update. What is written in RON is `rule::AlgorithmSpec`.
 
 mod abc;
+mod adaptive_tracking;
 mod admm;
 mod chebyshev;
 mod dapg;
 mod diagonal_nids;
 mod fast_mix;
+mod local_solve;
 mod nids;
 mod odapg;
 mod opapc;
 mod prox_dgd;
 mod prox_ed_momentum;
+mod sonata;
 
 pub use abc::{Abc, AbcKind};
+pub use adaptive_tracking::{AdaptiveTracking, StepRule};
 pub use admm::Admm;
 pub use chebyshev::Chebyshev;
 pub use dapg::Dapg;
@@ -25,6 +29,7 @@ pub use odapg::Odapg;
 pub use opapc::Opapc;
 pub use prox_dgd::ProxDgd;
 pub use prox_ed_momentum::ProxEdMomentum;
+pub use sonata::Sonata;
 
 use crate::field::Field;
 use crate::network::Network;

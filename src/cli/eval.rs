@@ -1,6 +1,7 @@
 //! `starling eval`: rules against tuned handcrafted methods on the same problems; table, JSON, plots, one page.
 
 use super::contest::{Contestant, test_problems};
+use super::output::failed_text;
 use super::record::{Axes, GAP_AGAINST_ROUNDS, Record, Subject, plot, target_key};
 use super::tune::{methods, problems, tune_all};
 use super::{Context, input, output, stop};
@@ -76,11 +77,12 @@ pub struct Row {
     #[serde(flatten)]
     pub record: Record,
     pub trials: usize,
-    /// Trials that diverged.
+    /// Trials that did not reach the gap tuned for, and those of them that diverged.
     pub failed: usize,
+    pub diverged: usize,
     /// Smallest and largest number of rounds over the trials that reached the target.
     pub rounds_to_range: std::collections::BTreeMap<String, Option<(u64, u64)>>,
-    pub on_grid_edge: Vec<&'static str>,
+    pub on_grid_edge: Vec<String>,
     #[serde(skip)]
     samples: Vec<Sample>,
     #[serde(skip)]
@@ -127,6 +129,7 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let options = Options {
         steps: plan.steps,
         rounds: Some(plan.steps),
+        targets: targets(plan.tuning.target),
         ..Options::default()
     };
     let mut rows = Vec::new();
@@ -154,6 +157,15 @@ pub fn compare(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let _saving = stop::saving();
     write(&rows, plan)?;
     Ok(rows)
+}
+
+/// The gaps that reports speak of, and the one tuned for.
+fn targets(tuned_for: f64) -> Vec<f64> {
+    let mut targets = TARGETS.to_vec();
+    if !targets.contains(&tuned_for) {
+        targets.push(tuned_for);
+    }
+    targets
 }
 
 /// Median trial: by rounds to 1e-6, then to 1e-3, then by final gap.
@@ -209,6 +221,10 @@ fn row(
         record,
         trials: traces.len(),
         failed: traces
+            .iter()
+            .filter(|t| t.rounds_to(plan.tuning.target).is_none())
+            .count(),
+        diverged: traces
             .iter()
             .filter(|t| matches!(t.status, Status::Diverged { .. }))
             .count(),
@@ -290,7 +306,7 @@ pub fn table(rows: &[Row]) -> Table {
                 },
             r.record.floats_sent.to_string(),
             output::number(r.record.seconds),
-            format!("{}/{}", r.failed, r.trials),
+            failed_text(r.failed, r.trials, r.diverged),
             r.record.status.clone(),
             format!(
                 "{} ({}){edge}",
@@ -368,8 +384,8 @@ fn write(rows: &[Row], plan: &Plan) -> anyhow::Result<()> {
         write_atomic(&out.join(format!("{name}.png")), &plot.png()?)?;
     }
     let method = format!(
-        "Medians over {} test problems, smallest and largest in brackets; every algorithm had at most {} rounds. Handcrafted methods were \
-         tuned for a gap of {:e} on {} problems apart from the test problems. A round is one exchange of one d-vector over every edge in both \
+        "Medians over {} test problems, smallest and largest in brackets; every algorithm had at most {} rounds. Failed: did not \
+         reach the gap tuned for, diverged or not. Handcrafted methods were tuned for a gap of {:e} on {} problems apart from the test problems. A round is one exchange of one d-vector over every edge in both \
          directions. Curves are those of the median problem; a gap below the optimum's certificate is drawn as ≤.",
         rows[0].trials, plan.steps, plan.tuning.target, plan.tuning_problems
     );

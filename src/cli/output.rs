@@ -107,3 +107,11 @@ pub fn gap(value: f64, certificate: f64) -> String {
         format!("{value:.2e}")
     }
 }
+
+/// `2/50`, or `2/50 (1 diverged)`.
+pub fn failed_text(failed: usize, runs: usize, diverged: usize) -> String {
+    match diverged {
+        0 => format!("{failed}/{runs}"),
+        d => format!("{failed}/{runs} ({d} diverged)"),
+    }
+}

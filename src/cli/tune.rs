@@ -11,7 +11,7 @@ use starling::simulate::tuning::{Certified, Goal, Tuned, tune};
 /// Find the best step of handcrafted methods for a problem family.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Problems for tuning are drawn apart from the test problems; of a data set, rows are resampled with replacement.
+    after_help = "Problems for tuning are drawn apart from the test problems; of a data set, they are other splits of its rows.
 Examples:
   starling tune --algorithms all --problem 'Lasso(dimension: 100, rows: 10)' --graph 'Ring(10)'
   starling tune --algorithms ProxEd,Dapg --problem 'Data(path: \"datasets/sonar.libsvm.gz\", loss: Logistic, l1: 0.01)' --graph 'Ring(10)'"
@@ -101,13 +101,14 @@ pub fn tune_all(
         methods.len() as u64,
         "tuning {bar:30} {pos}/{len} methods  {msg}  {elapsed}",
     );
-    let mut tuned = Vec::new();
+    let mut tuned: Vec<(AlgorithmSpec, Tuned)> = Vec::new();
     for method in methods {
         if stop::requested() {
             anyhow::bail!("stopped while tuning");
         }
         bar.set_message(method.name());
-        let found = tune(method, problems, graph, goal, &|| {
+        let relatives: Vec<Tuned> = tuned.iter().map(|(_, found)| found.clone()).collect();
+        let found = tune(method, &relatives, problems, graph, goal, &|| {
             bar.tick();
             !stop::requested()
         })?;

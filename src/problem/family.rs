@@ -4,7 +4,8 @@
 //! `δ_i` standard normal on the support of `x°`, `s_i = exp(h u_i / 2)`, `u_i` standard normal; `h` is the heterogeneity:
 //! at 0 all agents draw from one distribution, growing it moves their truths and their scales apart.
 //! With `correlation` `ρ` the columns of a row follow each other, `a_k = ρ a_{k−1} + √(1−ρ²) N(0, 1)`: the larger, the worse the
-//! conditioning.
+//! conditioning. With `density` `p` only a share `p` of the features is not zero, scaled by `1/√p`: agents miss coordinates that
+//! others have.
 //! Logistic: the same with labels `sign(a·(x° + h δ_i) + σ ε)`.
 //! `published: true` draws the LASSO as the public MiLoDo code does: it builds a sparse truth and then uses a dense one.
 
@@ -71,6 +72,9 @@ pub enum ProblemSpec {
         /// Correlation of neighbouring columns, at least 0 and below 1.
         #[serde(default)]
         correlation: f64,
+        /// Share of features that are not zero, above 0 and at most 1.
+        #[serde(default = "default_density", skip_serializing_if = "is_dense")]
+        density: f64,
         /// Draw as the public MiLoDo code does (dense truth).
         #[serde(default)]
         published: bool,
@@ -102,6 +106,9 @@ pub enum ProblemSpec {
         /// Correlation of neighbouring columns, at least 0 and below 1.
         #[serde(default)]
         correlation: f64,
+        /// Share of features that are not zero, above 0 and at most 1.
+        #[serde(default = "default_density", skip_serializing_if = "is_dense")]
+        density: f64,
     },
     /// A data set, its rows split over the agents.
     Data {
@@ -151,6 +158,13 @@ fn default_noise() -> f64 {
 fn default_sparsity() -> f64 {
     0.75
 }
+fn default_density() -> f64 {
+    1.0
+}
+/// Left out in files, so that hashes of recipes written before stay.
+fn is_dense(density: &f64) -> bool {
+    *density == 1.0
+}
 fn default_standardize() -> bool {
     true
 }
@@ -178,6 +192,8 @@ pub struct Synthetic {
     pub heterogeneity: f64,
     /// Correlation of neighbouring columns, at least 0 and below 1.
     pub correlation: f64,
+    /// Share of features that are not zero, above 0 and at most 1.
+    pub density: f64,
     /// Draw as the public MiLoDo code does (dense truth).
     pub published: bool,
 }
@@ -206,6 +222,9 @@ impl std::fmt::Display for Synthetic {
         }
         if self.correlation != 0.0 {
             write!(f, ", correlation: {}", self.correlation)?;
+        }
+        if self.density != default_density() {
+            write!(f, ", density: {}", self.density)?;
         }
         if self.published {
             write!(f, ", published: true")?;
@@ -283,6 +302,7 @@ impl Synthetic {
             sparsity: default_sparsity(),
             heterogeneity: 0.0,
             correlation: 0.0,
+            density: default_density(),
             published: false,
         }
     }
@@ -354,6 +374,13 @@ impl Synthetic {
                 "at least 0 and below 1",
             ));
         }
+        if !(self.density > 0.0 && self.density <= 1.0) {
+            return Err(ProblemError::parameter(
+                "density",
+                self.density,
+                "above 0 and at most 1",
+            ));
+        }
         if !(0.0..=1.0).contains(&self.sparsity) {
             return Err(ProblemError::parameter(
                 "sparsity",
@@ -402,6 +429,17 @@ impl Synthetic {
                         last = self.correlation * last + fresh * normal(&mut rng);
                         shard.features.push(last);
                     }
+                    if self.density < 1.0 {
+                        // What stays keeps the mean square of a row.
+                        let kept = 1.0 / self.density.sqrt();
+                        for feature in &mut shard.features[start..] {
+                            *feature *= if rng.random_bool(self.density) {
+                                kept
+                            } else {
+                                0.0
+                            };
+                        }
+                    }
                     let clean = crate::field::dot(&shard.features[start..], &local);
                     let observed = clean + self.noise * normal(&mut rng);
                     shard.targets.push(match self.loss {
@@ -419,8 +457,9 @@ impl Synthetic {
 impl ProblemSpec {
     /// Draws the problem number `trial` of a family for `agents` agents.
     ///
-    /// A data set has one test problem, all its rows, split by `seed`; for every other role its rows are resampled with
-    /// replacement, so that neither training nor tuning sees the test problem.
+    /// A data set has one test problem, all its rows, split by `seed`. Tuning sees the same rows split otherwise (whoever tunes a
+    /// method has the data); training, and tuning where targets are sorted and hardly ever equal so that there is one split only,
+    /// see rows resampled with replacement.
     ///
     /// # Errors
     /// Parameters outside their range, an unreadable or unsuitable data file, more agents than rows.
@@ -479,14 +518,18 @@ impl ProblemSpec {
         if *loss == Loss::Logistic {
             set.binary_targets()?;
         }
-        if role != Role::Test {
-            let key = random::stream(seed, role.name(), &[trial]).random();
-            set = set.bootstrap(key);
+        let key = || random::stream(seed, role.name(), &[trial]).random();
+        let one_split = *split == Split::Sorted && *loss == Loss::LeastSquares;
+        let mut split_by = seed;
+        match role {
+            Role::Test => {}
+            Role::Tuning if !one_split => split_by = key(),
+            _ => set = set.bootstrap(key()),
         }
         if *standardize {
             set.standardize();
         }
-        let parts = data::partition(&set.targets, agents, *split, seed)?;
+        let parts = data::partition(&set.targets, agents, *split, split_by)?;
         let shards = parts
             .iter()
             .map(|rows| Shard {
@@ -514,6 +557,7 @@ impl ProblemSpec {
                 sparsity,
                 heterogeneity,
                 correlation,
+                density,
                 published,
             } => Synthetic {
                 loss: Loss::LeastSquares,
@@ -526,6 +570,7 @@ impl ProblemSpec {
                 sparsity,
                 heterogeneity,
                 correlation,
+                density,
                 published,
             },
             Self::Logistic {
@@ -538,6 +583,7 @@ impl ProblemSpec {
                 sparsity,
                 heterogeneity,
                 correlation,
+                density,
             } => Synthetic {
                 l1,
                 l2,
@@ -546,6 +592,7 @@ impl ProblemSpec {
                 sparsity,
                 heterogeneity,
                 correlation,
+                density,
                 ..Synthetic::new(Loss::Logistic, dimension, rows)
             },
             Self::Data {

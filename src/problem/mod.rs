@@ -3,6 +3,7 @@
 //! Here `f_i(x) = (1/m_i) Σ_r φ(a_r·x, b_r)` is the mean loss of the agent's own rows ([`Loss`]) and `r` the shared
 //! [`Regularizer`]. [`ProblemSpec`] samples problems from families and files; [`optimum`] finds `F*` with a certificate.
 
+mod compact;
 mod family;
 mod least_squares;
 mod logistic;
@@ -18,7 +19,9 @@ pub use regularizer::Regularizer;
 
 use crate::data::DataError;
 use crate::field::{Field, dot};
+use compact::Compact;
 use loss::{RowLoss, with_loss};
+use std::sync::OnceLock;
 
 /// What is wrong with a problem's description or data.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +85,12 @@ pub struct Problem {
     dimension: usize,
     loss: Loss,
     shards: Vec<Shard>,
+    /// Where an agent's function can be had from fewer rows.
+    compact: Vec<Option<Compact>>,
     regularizer: Regularizer,
     smoothness: Vec<f64>,
+    /// [`Problem::smoothness_of_mean`], computed when first asked for.
+    of_mean: OnceLock<f64>,
 }
 
 impl Problem {
@@ -139,13 +146,16 @@ impl Problem {
             .iter()
             .map(|s| bound * optimum::gram_norm(&s.features, dimension) / s.targets.len() as f64)
             .collect();
+        let compact = shards.iter().map(|s| Compact::new(loss, s, dimension));
         Ok(Self {
             name: name.into(),
             dimension,
             loss,
+            compact: compact.collect(),
             shards,
             regularizer,
             smoothness,
+            of_mean: OnceLock::new(),
         })
     }
 
@@ -200,12 +210,59 @@ impl Problem {
         if largest > 0.0 { largest } else { 1.0 }
     }
 
+    /// `L̄ = (1/n) Σ_i L_i`; 1 where all features are zero.
+    pub fn smoothness_mean(&self) -> f64 {
+        let mean = self.smoothness.iter().sum::<f64>() / self.agents() as f64;
+        if mean > 0.0 { mean } else { 1.0 }
+    }
+
+    /// `λ_max` of the mean over agents of the matrices that bound the Hessians: the mean loss is smooth with it. At most
+    /// [`Self::smoothness_mean`], far below it where agents see different directions. By power iteration, to about 1e-4; 1 where
+    /// all features are zero.
+    pub fn smoothness_of_mean(&self) -> f64 {
+        *self.of_mean.get_or_init(|| {
+            let bound = with_loss!(self.loss, L => L::CURVATURE_BOUND);
+            let mut v: Vec<f64> = (0..self.dimension)
+                .map(|k| 1.0 + 0.1 * (k as f64).sin())
+                .collect();
+            let (mut value, mut image) = (0.0, vec![0.0; self.dimension]);
+            for _ in 0..200 {
+                let norm = dot(&v, &v).sqrt();
+                if norm == 0.0 {
+                    return 1.0;
+                }
+                v.iter_mut().for_each(|x| *x /= norm);
+                image.fill(0.0);
+                for shard in &self.shards {
+                    let scale = bound / (self.agents() * shard.targets.len()) as f64;
+                    rows::add_gradient(&shard.features, &v, |_, u| scale * u, &mut image);
+                }
+                let next = dot(&v, &image);
+                let settled = (next - value).abs() <= 1e-5 * next;
+                value = next;
+                std::mem::swap(&mut v, &mut image);
+                if settled {
+                    break;
+                }
+            }
+            if value > 0.0 { value } else { 1.0 }
+        })
+    }
+
+    /// The rows to compute with, and what is to be added to the sum of their losses.
+    fn rows(&self, agent: usize) -> (&Shard, f64) {
+        match &self.compact[agent] {
+            Some(compact) => (&compact.rows, compact.rest),
+            None => (&self.shards[agent], 0.0),
+        }
+    }
+
     /// Writes `∇f_i(x)` to `out` (length `d`); one pass over the agent's rows, nothing allocated.
     pub fn gradient(&self, agent: usize, x: &[f64], out: &mut [f64]) {
-        let shard = &self.shards[agent];
+        let scale = 1.0 / self.shards[agent].targets.len() as f64;
+        let (shard, _) = self.rows(agent);
         out.fill(0.0);
         with_loss!(self.loss, L => {
-            let scale = 1.0 / shard.targets.len() as f64;
             let slope = |r: usize, u| scale * L::slope(u, shard.targets[r]);
             rows::add_gradient(&shard.features, x, slope, out);
         });
@@ -230,12 +287,11 @@ impl Problem {
 
     /// `f_i(x)`.
     pub fn local_loss(&self, agent: usize, x: &[f64]) -> f64 {
-        let shard = &self.shards[agent];
-        let mut total = 0.0;
+        let (shard, mut total) = self.rows(agent);
         with_loss!(self.loss, L => {
             rows::products(&shard.features, x, |r, u| total += L::value(u, shard.targets[r]));
         });
-        total / shard.targets.len() as f64
+        total / self.shards[agent].targets.len() as f64
     }
 
     /// `F(x) = (1/n) Σ_i f_i(x) + r(x)` at one point `x` of length `d`.
@@ -341,6 +397,56 @@ mod tests {
             let bound = problem.smoothness(agent);
             assert!(largest <= bound * (1.0 + 1e-9) && largest >= bound * 0.999);
         }
+    }
+
+    /// The triangular factor gives the values and gradients of the rows, for collinear and constant columns too.
+    #[test]
+    fn few_rows_stand_for_many() {
+        let mut rng = random::stream(5, "test/compact", &[]);
+        let d = 6;
+        let rows = 40;
+        let mut features: Vec<f64> = (0..rows * d).map(|_| rng.random_range(-1.0..1.0)).collect();
+        for row in features.chunks_exact_mut(d) {
+            (row[2], row[4]) = (2.0 * row[1], 1.0);
+        }
+        let targets: Vec<f64> = (0..rows).map(|_| rng.random_range(3.0..9.0)).collect();
+        let shard = Shard { features, targets };
+        let problem = |shard: &Shard| {
+            let r = Regularizer::default();
+            Problem::new("many", d, Loss::LeastSquares, vec![shard.clone()], r).unwrap()
+        };
+        let many = problem(&shard);
+        assert!(many.compact[0].is_some());
+        let x = [0.3, -1.2, 0.5, 2.0, -0.1, 7.0];
+        let (mut value, mut expected) = (0.0, vec![0.0; d]);
+        for (row, b) in shard.features.chunks_exact(d).zip(&shard.targets) {
+            let error = dot(row, &x) - b;
+            value += 0.5 * error * error / rows as f64;
+            for (e, a) in expected.iter_mut().zip(row) {
+                *e += error * a / rows as f64;
+            }
+        }
+        let mut gradient = vec![0.0; d];
+        many.gradient(0, &x, &mut gradient);
+        assert!((many.local_loss(0, &x) / value - 1.0).abs() < 1e-14);
+        for (g, e) in gradient.iter().zip(&expected) {
+            assert!((g - e).abs() < 1e-13 * (1.0 + e.abs()), "{g} {e}");
+        }
+    }
+
+    /// Two agents who see one coordinate each: the mean Hessian is half of what each of them has.
+    #[test]
+    fn the_mean_is_smoother_than_the_agents() {
+        let shard = |features: &[f64]| Shard {
+            features: features.to_vec(),
+            targets: vec![1.0],
+        };
+        let shards = vec![shard(&[2.0, 0.0]), shard(&[0.0, 4.0])];
+        let problem =
+            Problem::new("p", 2, Loss::LeastSquares, shards, Regularizer::default()).unwrap();
+        let bound = problem.smoothness(0) / 4.0;
+        assert!((problem.smoothness_mean() - 10.0 * bound).abs() < 1e-12);
+        assert!((problem.smoothness_of_mean() / (8.0 * bound) - 1.0).abs() < 1e-4);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 
 use super::{Constants, FrozenRule, RuleError, Shared, SharedRule, Structure, milodo::MilodoRule};
 use crate::algorithm::{
-    Abc, AbcKind, Admm, Chebyshev, Dapg, FastMix, Nids, Odapg, Opapc, Process, ProxDgd,
-    ProxEdMomentum, diagonal_steps, start,
+    Abc, AbcKind, AdaptiveTracking, Admm, Chebyshev, Dapg, FastMix, Nids, Odapg, Opapc, Process,
+    ProxDgd, ProxEdMomentum, Sonata, StepRule, diagonal_steps, start,
 };
 use crate::graph::{Graph, GraphError, Mixing, MixingKind};
 use crate::network::Network;
@@ -229,6 +229,36 @@ pub enum AlgorithmSpec {
         #[serde(default)]
         relaxation: Option<f64>,
     },
+    /// Gradient tracking with exact local models.
+    Sonata {
+        /// `β` in units of the mean `L_i`
+        #[serde(default)]
+        similarity: Option<f64>,
+        /// Rounds of each FastMix.
+        #[serde(default)]
+        mixings: Option<usize>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Gradient tracking with steps from the local curvature.
+    AdGt {
+        /// Multiplies every agent's own step.
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
+    /// Gradient tracking with local Barzilai–Borwein steps.
+    BbTracking {
+        /// Multiplies every agent's own step.
+        #[serde(default)]
+        step: Option<f64>,
+        /// `W`
+        #[serde(default)]
+        mixing: MixingKind,
+    },
     /// `shared` without networks.
     Constants {
         /// `P L_i`
@@ -334,6 +364,9 @@ impl AlgorithmSpec {
             "Dlm",
             "Dapg",
             "Odapg",
+            "AdGt",
+            "BbTracking",
+            "Sonata",
             "Admm",
         ]
         .iter()
@@ -359,6 +392,9 @@ impl AlgorithmSpec {
             Self::Odapg { .. } => "Odapg".into(),
             Self::Opapc { .. } => "Opapc".into(),
             Self::Admm { .. } => "Admm".into(),
+            Self::Sonata { .. } => "Sonata".into(),
+            Self::AdGt { .. } => "AdGt".into(),
+            Self::BbTracking { .. } => "BbTracking".into(),
             Self::Constants { .. } => "Constants".into(),
             Self::Rule(path) => {
                 let stem = path
@@ -399,7 +435,9 @@ impl AlgorithmSpec {
             | Self::ProxEd { step, mixing }
             | Self::ProxAtc { step, mixing }
             | Self::SemiAtc { step, mixing }
-            | Self::Diging { step, mixing } => {
+            | Self::Diging { step, mixing }
+            | Self::AdGt { step, mixing }
+            | Self::BbTracking { step, mixing } => {
                 vec![("step", number(step)), ("mixing", kind(mixing))]
             }
             Self::DiagonalNids {
@@ -442,6 +480,15 @@ impl AlgorithmSpec {
             } => vec![
                 ("penalty", number(penalty)),
                 ("relaxation", number(relaxation)),
+            ],
+            Self::Sonata {
+                similarity,
+                mixings,
+                mixing,
+            } => vec![
+                ("similarity", number(similarity)),
+                ("mixings", count(mixings)),
+                ("mixing", kind(mixing)),
             ],
             Self::Dapg {
                 step,
@@ -514,6 +561,11 @@ impl AlgorithmSpec {
             | Self::Dapg { step, .. }
             | Self::Odapg { step, .. }
             | Self::Opapc { step, .. }
+            | Self::AdGt { step, .. }
+            | Self::BbTracking { step, .. }
+            | Self::Sonata {
+                similarity: step, ..
+            }
             | Self::Admm { penalty: step, .. } => Some(step),
             Self::Constants { .. } | Self::Rule(_) => None,
         }
@@ -552,6 +604,9 @@ impl AlgorithmSpec {
             | Self::Diging { mixing, .. }
             | Self::Dapg { mixing, .. }
             | Self::Odapg { mixing, .. }
+            | Self::AdGt { mixing, .. }
+            | Self::BbTracking { mixing, .. }
+            | Self::Sonata { mixing, .. }
             | Self::Opapc { mixing, .. } => Some(mixing),
             Self::Dlm { .. } | Self::Admm { .. } | Self::Constants { .. } | Self::Rule(_) => None,
         }
@@ -564,6 +619,7 @@ impl AlgorithmSpec {
             | Self::ProxEdMomentum { mixings, .. }
             | Self::Dapg { mixings, .. }
             | Self::Odapg { mixings, .. }
+            | Self::Sonata { mixings, .. }
             | Self::Opapc { mixings, .. } => Some(mixings),
             _ => None,
         }
@@ -575,6 +631,22 @@ impl AlgorithmSpec {
             Self::ProxEdMomentum { restart, .. } => Some(restart),
             _ => None,
         }
+    }
+
+    /// Whether agents minimise by themselves in every iteration: worth many gradients.
+    pub fn solves_locally(&self) -> bool {
+        matches!(self, Self::Admm { .. } | Self::Sonata { .. })
+    }
+
+    /// Whether the method is our own: the rules' structure without networks, or a published method with something added.
+    pub fn is_rung(&self) -> bool {
+        matches!(
+            self,
+            Self::Constants { .. }
+                | Self::DiagonalNids { .. }
+                | Self::ProxEdFast { .. }
+                | Self::ProxEdMomentum { .. }
+        )
     }
 
     /// Whether the method's limit is the optimum; only Prox-DGD's is not.
@@ -609,6 +681,12 @@ impl AlgorithmSpec {
                 let rule = Abc::new(kind, step_or(step, factor)?, mixing.edge_weights());
                 Ok(start(rule, problem, network))
             };
+        let tracking = |rule, step: Option<f64>, mixing, network: &mut Network| {
+            let mixing = Mixing::new(graph, mixing);
+            let scale = positive("step", step.unwrap_or(1.0))?;
+            let rule = AdaptiveTracking::new(rule, scale, mixing.edge_weights());
+            Ok(start(rule, problem, network))
+        };
         match *self {
             Self::ProxDgd { step, mixing } => {
                 // Stable up to (1 + λ_min(W))/L.
@@ -788,14 +866,27 @@ impl AlgorithmSpec {
                     ));
                 }
                 // The unit: one number that every agent averages once.
-                let n = problem.agents();
-                let mean = (0..n).map(|i| problem.smoothness(i)).sum::<f64>() / n as f64;
-                let unit = if mean > 0.0 { mean } else { 1.0 };
                 let rule = Admm {
-                    penalty: penalty * unit,
+                    penalty: penalty * problem.smoothness_mean(),
                     relaxation,
                 };
                 Ok(start(rule, problem, network))
+            }
+            Self::Sonata {
+                similarity,
+                mixings,
+                mixing,
+            } => {
+                let similarity = positive("similarity", similarity.unwrap_or(0.5))?;
+                let rule = Sonata {
+                    similarity: similarity * problem.smoothness_mean(),
+                    fast_mix: self.fast_mix(graph, mixings, mixing)?,
+                };
+                Ok(start(rule, problem, network))
+            }
+            Self::AdGt { step, mixing } => tracking(StepRule::Curvature, step, mixing, network),
+            Self::BbTracking { step, mixing } => {
+                tracking(StepRule::BarzilaiBorwein, step, mixing, network)
             }
             Self::Constants { .. } => {
                 let shared = Shared::constant(self.constants().unwrap_or_default());

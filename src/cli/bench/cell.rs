@@ -1,8 +1,12 @@
-//! One cell: its contestants tuned for every target and run on its test problems. Each contestant's figures are kept in a file
-//! of their own under a hash of everything that determines them, so that an interrupted bench continues.
+//! One cell: its opponents tuned for every target, everyone run on its test problems.
+//!
+//! Every opponent is tuned coarsely; those with the lowest price on the tuning problems, the finalists of that target, are tuned
+//! finely; all of them run. Each contestant's figures, and each coarse tuning, are kept in a file of their own under a hash of
+//! everything that determines them, so that an interrupted bench continues.
 
 use super::super::contest::{Contestant, test_problems};
 use super::super::{stop, tune::problems};
+use super::direct::Direct;
 use super::suite::{Plan, file_stem};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -12,8 +16,10 @@ use starling::files::{FileError, write_atomic};
 use starling::graph::{Graph, Mixing, MixingKind};
 use starling::network::Network;
 use starling::problem::{ProblemSpec, Role, optimum};
-use starling::simulate::tuning::{Certified, Goal, tune};
+use starling::rule::AlgorithmSpec;
+use starling::simulate::tuning::{Certified, Goal, Tuned, coarse, fine};
 use starling::simulate::{Options, Status, Trace};
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 /// At most this many points of a curve are kept.
@@ -30,6 +36,8 @@ pub enum Kind {
     Published,
     /// A method that nobody published.
     Rung,
+    /// The best opponent with one gradient per iteration, its step chosen with hindsight for every test problem.
+    Oracle,
 }
 
 /// A contestant before it is tuned.
@@ -38,7 +46,7 @@ struct Entrant {
     /// The rule it is a seed of, else its own name.
     group: String,
     contestant: Contestant,
-    /// Of everything that determines its figures.
+    /// Of everything that determines its figures, but for which targets it is tuned finely.
     key: String,
 }
 
@@ -49,7 +57,7 @@ struct Runner {
 }
 
 /// An entrant's runners, and how tuning went, target by target.
-type Lineup = (Vec<Runner>, Vec<Tuning>);
+type Lineup = (Vec<Runner>, Vec<(Tuning, Tuned)>);
 
 /// A cell ready to run.
 pub struct Cell {
@@ -68,12 +76,16 @@ pub struct Ground {
     pub agents: usize,
     pub edges: usize,
     pub dimension: usize,
+    /// Rows of the agent that has most, on the first problem.
+    pub rows: usize,
     /// The largest spectral gap `1 − σ` among the mixing matrices that tuning chooses from.
     pub spectral_gap: f64,
     /// `κ` of every test problem on the coordinates that are free at `x*`.
     pub conditions: Vec<Option<f64>>,
     /// The problem whose `κ` is the median: curves are drawn of it.
     pub median_problem: usize,
+    /// What sending the data would take, on the first problem.
+    pub direct: Direct,
 }
 
 /// How a run went for one target.
@@ -84,6 +96,10 @@ pub struct Outcome {
     pub floats_sent: Option<u64>,
     /// Of one agent.
     pub gradient_evaluations: Option<u64>,
+    /// Local minimisations of one agent.
+    pub local_solves: Option<u64>,
+    /// Gap of the worst agent there, where it was measured: at the smallest target of a run.
+    pub worst_gap: Option<f64>,
     /// Seconds in steps, where the cell measures them.
     pub seconds: Option<f64>,
     /// It did not reach the target because it diverged.
@@ -95,17 +111,25 @@ pub struct Outcome {
 pub struct Tuning {
     /// Median rounds on the tuning problems.
     pub rounds: Option<u64>,
+    /// Tuning problems missed.
+    pub missed: usize,
+    /// Whether it was among the opponents that are tuned finely.
+    pub finalist: bool,
+    /// Whether a run twice as long stays below the target on every tuning problem (finalists only).
+    pub settled: bool,
     pub on_grid_edge: Vec<String>,
     pub candidates: usize,
 }
 
 /// A contestant's figures for one target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AtTarget {
     pub target: f64,
     /// The method as it ran on the first test problem.
     pub algorithm: String,
     pub tuning: Option<Tuning>,
+    /// What it was tuned to.
+    tuned: Option<Tuned>,
     /// One per test problem.
     pub outcomes: Vec<Outcome>,
 }
@@ -117,12 +141,21 @@ pub struct Measured {
     pub contestant: String,
     pub kind: Kind,
     pub group: String,
+    /// Whether its agents minimise by themselves in every iteration.
+    pub solves_locally: bool,
     pub outside_envelope: Vec<String>,
     pub targets: Vec<AtTarget>,
     /// Largest certificate of a gap over the test problems.
     pub gap_certificate: f64,
     /// Rounds and gap on the median problem, as run for the smallest target.
     pub curve: Vec<(u64, f64)>,
+}
+
+/// A method tuned coarsely, target by target.
+#[derive(Serialize, Deserialize)]
+struct Heat {
+    key: String,
+    tuned: Vec<Tuned>,
 }
 
 fn sha256(bytes: impl AsRef<[u8]>) -> String {
@@ -150,8 +183,47 @@ fn kept<T: serde::de::DeserializeOwned>(file: &Path, fits: impl Fn(&T) -> bool) 
 /// Runs of a contestant on a problem where seconds are measured.
 const TURNS: usize = 3;
 
+/// Steps of the oracle, in units of the tuned one.
+const HINDSIGHT: [f64; 9] = [0.4, 0.55, 0.7, 0.85, 1.0, 1.15, 1.35, 1.6, 2.0];
+
+/// The oracle's name.
+pub const ORACLE: &str = "oracle";
+
 /// Raised whenever a method, the tuner or a metric changes, so that figures of before are not kept.
-const FIGURES: u32 = 3;
+const FIGURES: u32 = 4;
+
+/// The problems of a cell, drawn when somebody needs them: all of it may be kept from before.
+struct Problems<'a> {
+    cell: &'a Cell,
+    bar: &'a ProgressBar,
+    tests: OnceCell<Vec<Certified>>,
+    tuning: OnceCell<Vec<Certified>>,
+}
+
+impl Problems<'_> {
+    fn tests(&self) -> anyhow::Result<&[Certified]> {
+        if let Some(tests) = self.tests.get() {
+            return Ok(tests);
+        }
+        let plan = &self.cell.plan;
+        self.bar
+            .set_message(format!("{}: test problems", plan.name));
+        let tests = test_problems(&plan.problem, &self.cell.graph, plan.trials, plan.seed)?;
+        Ok(self.tests.get_or_init(|| tests))
+    }
+
+    fn tuning(&self) -> anyhow::Result<&[Certified]> {
+        if let Some(tuning) = self.tuning.get() {
+            return Ok(tuning);
+        }
+        let plan = &self.cell.plan;
+        self.bar
+            .set_message(format!("{}: tuning problems", plan.name));
+        let graph = &self.cell.graph;
+        let tuning = problems(&plan.tuning, graph, plan.tuning_problems, plan.seed)?;
+        Ok(self.tuning.get_or_init(|| tuning))
+    }
+}
 
 impl Cell {
     /// Reads the rules, draws the graph and the first test problem, and starts everyone on it: what is missing or does not fit
@@ -170,6 +242,7 @@ impl Cell {
             "edges": graph.edges(), "seed": plan.seed, "trials": plan.trials,
         });
         let key = sha256(ground.to_string());
+        let opponents: Vec<String> = plan.opponents.iter().map(|m| m.to_string()).collect();
         let entrant = |kind, group: &str, contestant: Contestant, content: String| {
             // A rule is not tuned.
             let tuned_on = contestant
@@ -182,6 +255,10 @@ impl Cell {
             });
             if let (Some(_), Some(hash)) = (tuned_on, &other_data) {
                 all["tuning_data"] = hash.as_str().into();
+            }
+            // Constants start from what the others were tuned to.
+            if matches!(contestant.method, AlgorithmSpec::Constants { .. }) {
+                all["relatives"] = opponents.join(" ").into();
             }
             Entrant {
                 kind,
@@ -204,18 +281,17 @@ impl Cell {
                 entrants.push(entrant(kind, name, contestant, file_hash(file)?));
             }
         }
-        for (kind, methods) in [
-            (Kind::Published, &plan.baselines),
-            (Kind::Rung, &plan.rungs),
-        ] {
-            for method in methods {
-                let name = method.to_string();
-                let contestant = Contestant {
-                    name: name.clone(),
-                    ..Contestant::handcrafted(method.clone(), None)
-                };
-                entrants.push(entrant(kind, &name, contestant, name.clone()));
-            }
+        for method in &plan.opponents {
+            let kind = match method.is_rung() {
+                true => Kind::Rung,
+                false => Kind::Published,
+            };
+            let name = method.to_string();
+            let contestant = Contestant {
+                name: name.clone(),
+                ..Contestant::handcrafted(method.clone(), None)
+            };
+            entrants.push(entrant(kind, &name, contestant, name.clone()));
         }
         let first = plan
             .problem
@@ -234,28 +310,26 @@ impl Cell {
         })
     }
 
-    /// How many contestants.
+    /// How many contestants, without the oracle.
     pub fn contestants(&self) -> usize {
         self.entrants.len()
     }
 
-    /// Runs to make; tuning for a target counts as much as running for it.
+    fn opponents(&self) -> impl Iterator<Item = &Entrant> {
+        self.entrants.iter().filter(|e| e.contestant.rule.is_none())
+    }
+
+    /// Runs to make; either stage of tuning for a target counts as much as running for it.
     pub fn work(&self) -> u64 {
-        self.entrants.iter().map(|e| self.work_of(e)).sum()
+        let opponents = self.opponents().count() as u64;
+        let rules = self.entrants.len() as u64 - opponents;
+        (rules + opponents * 3 * self.plan.targets.len() as u64) * self.plan.trials
     }
 
-    fn work_of(&self, entrant: &Entrant) -> u64 {
-        let rounds = match entrant.contestant.rule {
-            Some(_) => 1,
-            None => 2 * self.plan.targets.len() as u64,
-        };
-        rounds * self.plan.trials
-    }
-
-    fn file(&self, entrant: &Entrant) -> PathBuf {
-        let name = file_stem(&entrant.contestant.name);
+    fn file(&self, folder: &str, contestant: &str) -> PathBuf {
+        let name = file_stem(contestant);
         self.out
-            .join(format!("cells/{}/{name}.json", self.plan.name))
+            .join(format!("{folder}/{}/{name}.json", self.plan.name))
     }
 
     /// Measures what is not kept from an earlier bench; with it, how many contestants were. Ctrl-C ends it between two runs,
@@ -266,77 +340,210 @@ impl Cell {
         bar: &ProgressBar,
     ) -> anyhow::Result<(Ground, Vec<Measured>, usize)> {
         let plan = &self.plan;
-        let ground_file = self.out.join(format!("problems/{}.json", plan.name));
-        let keep = |entrant: &Entrant| {
-            let fits = |m: &Measured| m.key == entrant.key && m.targets.len() == plan.targets.len();
-            kept(&self.file(entrant), fits).filter(|_| !fresh)
+        let problems = Problems {
+            cell: self,
+            bar,
+            tests: OnceCell::new(),
+            tuning: OnceCell::new(),
         };
-        let mut measured: Vec<Option<Measured>> = self.entrants.iter().map(keep).collect();
+        let heats = self.heats(&problems, fresh, bar)?;
+        let finalists = self.finalists(&heats);
+        let flags = |name: &str| -> Vec<bool> {
+            let of_target = |names: &Vec<String>| names.iter().any(|n| n == name);
+            finalists.iter().map(of_target).collect()
+        };
+        let key = |entrant: &Entrant| match entrant.contestant.rule {
+            Some(_) => entrant.key.clone(),
+            None => {
+                let name = &entrant.contestant.name;
+                let all = (&entrant.key, flags(name), self.origins(entrant, &finalists));
+                sha256(serde_json::json!(all).to_string())
+            }
+        };
+        let keys: Vec<String> = self.entrants.iter().map(key).collect();
+        let keep = |(entrant, key): (&Entrant, &String)| {
+            let fits = |m: &Measured| m.key == *key && m.targets.len() == plan.targets.len();
+            kept(&self.file("cells", &entrant.contestant.name), fits).filter(|_| !fresh)
+        };
+        let mut measured: Vec<Option<Measured>> =
+            self.entrants.iter().zip(&keys).map(keep).collect();
         // Seconds of another day are not compared with today's.
         if plan.seconds && measured.iter().any(Option::is_none) {
             measured.fill_with(|| None);
         }
+        let skipped = measured.iter().flatten().count();
         for (entrant, _) in self
             .entrants
             .iter()
             .zip(&measured)
             .filter(|(_, m)| m.is_some())
         {
-            bar.inc(self.work_of(entrant));
+            bar.inc(match entrant.contestant.rule {
+                Some(_) => plan.trials,
+                None => 2 * plan.trials * plan.targets.len() as u64,
+            });
         }
-        let skipped = measured.iter().flatten().count();
+        let ground_file = self.out.join(format!("problems/{}.json", plan.name));
         let known = kept(&ground_file, |g: &Ground| g.key == self.key).filter(|_| !fresh);
-        if let (Some(ground), true) = (&known, skipped == self.entrants.len()) {
-            let measured = measured.into_iter().flatten().collect();
-            return Ok((ground.clone(), measured, skipped));
-        }
-        bar.set_message(format!("{}: test problems", plan.name));
-        let tests = test_problems(&plan.problem, &self.graph, plan.trials, plan.seed)?;
         let ground = match known {
             Some(ground) => ground,
-            None => self.ground(&tests)?,
-        };
-        write_atomic(&ground_file, &serde_json::to_vec_pretty(&ground)?)?;
-        let mut tuning = Vec::new();
-        let mut lineup = |entrant: &Entrant| {
-            if entrant.contestant.rule.is_none() && tuning.is_empty() {
-                tuning = problems(&plan.tuning, &self.graph, plan.tuning_problems, plan.seed)?;
+            None => {
+                let ground = self.ground(problems.tests()?)?;
+                write_atomic(&ground_file, &serde_json::to_vec_pretty(&ground)?)?;
+                ground
             }
-            self.lineup(entrant, &tests, &tuning, bar)
         };
-        let finish = |entrant: &Entrant, slot: &mut Option<Measured>, lineup, traces| {
-            let figures = self.measure(entrant, &tests, lineup, traces, ground.median_problem);
-            write_atomic(&self.file(entrant), &serde_json::to_vec_pretty(&figures)?)?;
-            *slot = Some(figures);
-            anyhow::Ok(())
-        };
-        let missing = self.entrants.iter().zip(&mut measured);
-        let missing = missing.filter(|(_, slot)| slot.is_none());
-        if plan.seconds {
-            let missing: Vec<_> = missing.collect();
-            let lineups = missing.iter().map(|(entrant, _)| lineup(entrant));
-            let lineups = lineups.collect::<anyhow::Result<Vec<Lineup>>>()?;
-            let traces = self.in_turn(&lineups, &tests, bar)?;
-            for (((entrant, slot), lineup), traces) in missing.into_iter().zip(lineups).zip(traces)
-            {
-                finish(entrant, slot, lineup, traces)?;
+        let mut waiting = Vec::new();
+        for (number, entrant) in self.entrants.iter().enumerate() {
+            if measured[number].is_some() {
+                continue;
             }
-        } else {
-            for (entrant, slot) in missing {
-                let lineup = lineup(entrant)?;
-                bar.set_message(format!(
-                    "{}: running {}",
-                    plan.name, entrant.contestant.name
-                ));
-                let traces = lineup
-                    .0
-                    .iter()
-                    .map(|runner| self.traces(runner, &tests, bar));
-                let traces = traces.collect::<anyhow::Result<_>>()?;
-                finish(entrant, slot, lineup, traces)?;
+            let name = &entrant.contestant.name;
+            let tuned = match heats.iter().find(|(of, _)| of == name) {
+                Some((_, heat)) => {
+                    let flags = flags(name);
+                    let before: Vec<&Measured> = measured.iter().flatten().collect();
+                    let tuned = self.finely(entrant, heat, &flags, &before, &problems, bar)?;
+                    Some((tuned, flags))
+                }
+                None => None,
+            };
+            let lineup = self.lineup(entrant, tuned, &problems.tests()?[0])?;
+            if plan.seconds {
+                waiting.push((number, lineup));
+                continue;
+            }
+            bar.set_message(format!("{}: running {name}", plan.name));
+            let tests = problems.tests()?;
+            let traces = lineup.0.iter();
+            let traces = traces.map(|runner| self.traces(runner, tests, bar));
+            let traces = traces.collect::<anyhow::Result<_>>()?;
+            let key = keys[number].clone();
+            measured[number] =
+                Some(self.keep(entrant, key, tests, lineup, traces, ground.median_problem)?);
+        }
+        if !waiting.is_empty() {
+            let tests = problems.tests()?;
+            let lineups: Vec<&Lineup> = waiting.iter().map(|(_, lineup)| lineup).collect();
+            let traces = self.in_turn(&lineups, tests, bar)?;
+            for ((number, lineup), traces) in waiting.into_iter().zip(traces) {
+                let (entrant, key) = (&self.entrants[number], keys[number].clone());
+                measured[number] =
+                    Some(self.keep(entrant, key, tests, lineup, traces, ground.median_problem)?);
             }
         }
-        Ok((ground, measured.into_iter().flatten().collect(), skipped))
+        let mut measured: Vec<Measured> = measured.into_iter().flatten().collect();
+        if !plan.seconds {
+            measured.extend(self.oracle(&measured, &problems, fresh, bar)?);
+        }
+        Ok((ground, measured, skipped))
+    }
+
+    /// What the figures of an opponent depend on beside itself: of Constants, who the finalists are.
+    fn origins<'f>(&self, entrant: &Entrant, finalists: &'f [Vec<String>]) -> &'f [Vec<String>] {
+        match entrant.contestant.method {
+            AlgorithmSpec::Constants { .. } => finalists,
+            _ => &[],
+        }
+    }
+
+    fn goal(&self, target: f64) -> Goal {
+        Goal {
+            target,
+            rounds: self.plan.steps,
+        }
+    }
+
+    /// Every opponent by name, tuned coarsely for every target.
+    fn heats(
+        &self,
+        problems: &Problems,
+        fresh: bool,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Vec<(String, Vec<Tuned>)>> {
+        let plan = &self.plan;
+        let mut heats: Vec<(String, Vec<Tuned>)> = Vec::new();
+        for entrant in self.opponents() {
+            let name = &entrant.contestant.name;
+            let file = self.file("tuning", name);
+            let fits =
+                |heat: &Heat| heat.key == entrant.key && heat.tuned.len() == plan.targets.len();
+            let heat = match kept(&file, fits).filter(|_| !fresh) {
+                Some(heat) => heat,
+                None => {
+                    let of_target = |(k, &target): (usize, &f64)| {
+                        bar.set_message(format!("{}: {name} for {target:e}, coarsely", plan.name));
+                        let relatives: Vec<Tuned> =
+                            heats.iter().map(|(_, tuned)| tuned[k].clone()).collect();
+                        let (method, goal) = (&entrant.contestant.method, self.goal(target));
+                        let go_on = || {
+                            bar.tick();
+                            !stop::requested()
+                        };
+                        let on = problems.tuning()?;
+                        anyhow::Ok(coarse(method, &relatives, on, &self.graph, goal, &go_on)?)
+                    };
+                    let tuned = plan.targets.iter().enumerate().map(of_target);
+                    let heat = Heat {
+                        key: entrant.key.clone(),
+                        tuned: tuned.collect::<anyhow::Result<_>>()?,
+                    };
+                    write_atomic(&file, &serde_json::to_vec_pretty(&heat)?)?;
+                    heat
+                }
+            };
+            bar.inc(plan.trials * plan.targets.len() as u64);
+            heats.push((name.clone(), heat.tuned));
+        }
+        Ok(heats)
+    }
+
+    /// For every target the opponents with the lowest price after the coarse stage.
+    fn finalists(&self, heats: &[(String, Vec<Tuned>)]) -> Vec<Vec<String>> {
+        let of_target = |k: usize| {
+            let mut ranked: Vec<(f64, &String)> = heats
+                .iter()
+                .map(|(name, tuned)| (tuned[k].price, name))
+                .collect();
+            ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let first = ranked.iter().take(self.plan.finalists);
+            first.map(|(_, name)| (*name).clone()).collect()
+        };
+        (0..self.plan.targets.len()).map(of_target).collect()
+    }
+
+    /// An opponent tuned for every target: finely where it is a finalist, those before it known.
+    fn finely(
+        &self,
+        entrant: &Entrant,
+        heat: &[Tuned],
+        flags: &[bool],
+        before: &[&Measured],
+        problems: &Problems,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Vec<Tuned>> {
+        let plan = &self.plan;
+        let mut all = Vec::new();
+        for (k, (&target, coarse)) in plan.targets.iter().zip(heat).enumerate() {
+            anyhow::ensure!(!stop::requested(), "stopped while tuning");
+            if flags[k] {
+                let name = &entrant.contestant.name;
+                bar.set_message(format!("{}: {name} for {target:e}, finely", plan.name));
+                let relatives = before.iter().filter_map(|m| m.targets[k].tuned.clone());
+                let relatives: Vec<Tuned> = relatives.collect();
+                let go_on = || {
+                    bar.tick();
+                    !stop::requested()
+                };
+                let (method, goal) = (&entrant.contestant.method, self.goal(target));
+                let (on, graph) = (problems.tuning()?, &self.graph);
+                all.push(fine(coarse, method, &relatives, on, graph, goal, &go_on)?);
+            } else {
+                all.push(coarse.clone());
+            }
+            bar.inc(plan.trials);
+        }
+        Ok(all)
     }
 
     fn ground(&self, tests: &[Certified]) -> anyhow::Result<Ground> {
@@ -357,14 +564,18 @@ impl Cell {
         let mut order: Vec<usize> = (0..tests.len()).collect();
         let key = |k: &usize| conditions[*k].unwrap_or(f64::INFINITY);
         order.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        let first = &tests[0].0;
+        let rows = first.shards().iter().map(|shard| shard.targets.len());
         Ok(Ground {
             key: self.key.clone(),
             agents: self.graph.agents(),
             edges: self.graph.edges().len(),
-            dimension: tests[0].0.dimension(),
+            dimension: first.dimension(),
+            rows: rows.max().unwrap_or(0),
             spectral_gap,
             median_problem: order[order.len() / 2],
             conditions,
+            direct: Direct::new(first, &self.graph),
         })
     }
 
@@ -373,42 +584,29 @@ impl Cell {
     fn lineup(
         &self,
         entrant: &Entrant,
-        tests: &[Certified],
-        tuning: &[Certified],
-        bar: &ProgressBar,
+        tuned: Option<(Vec<Tuned>, Vec<bool>)>,
+        (first, _): &Certified,
     ) -> anyhow::Result<Lineup> {
         let plan = &self.plan;
         let contestant = &entrant.contestant;
-        if contestant.rule.is_some() {
+        let Some((tuned, flags)) = tuned else {
             let rule = Runner {
                 contestant: contestant.clone(),
                 targets: plan.targets.clone(),
             };
             return Ok((vec![rule], Vec::new()));
-        }
-        let first = &tests[0].0;
+        };
         let (mut runners, mut tunings): (Vec<Runner>, _) = (Vec::new(), Vec::new());
-        for &target in &plan.targets {
-            anyhow::ensure!(!stop::requested(), "stopped while tuning");
-            bar.set_message(format!(
-                "{}: tuning {} for {target:e}",
-                plan.name, contestant.name
-            ));
-            let goal = Goal {
-                target,
-                rounds: plan.steps,
-            };
-            let method = &contestant.method;
-            let tuned = tune(method, tuning, &self.graph, goal, &|| {
-                bar.tick();
-                !stop::requested()
-            })?;
-            bar.inc(plan.trials);
-            tunings.push(Tuning {
+        for ((&target, tuned), finalist) in plan.targets.iter().zip(tuned).zip(flags) {
+            let tuning = Tuning {
                 rounds: tuned.rounds,
-                on_grid_edge: tuned.on_edge.iter().map(|e| e.to_string()).collect(),
+                missed: tuned.missed,
+                finalist,
+                settled: tuned.settled,
+                on_grid_edge: tuned.on_edge.clone(),
                 candidates: tuned.tried,
-            });
+            };
+            tunings.push((tuning, tuned.clone()));
             let as_run = tuned.at(first);
             match runners
                 .iter_mut()
@@ -416,7 +614,7 @@ impl Cell {
             {
                 Some(runner) => runner.targets.push(target),
                 None => runners.push(Runner {
-                    contestant: Contestant::handcrafted(method.clone(), Some(tuned)),
+                    contestant: Contestant::handcrafted(contestant.method.clone(), Some(tuned)),
                     targets: vec![target],
                 }),
             }
@@ -439,12 +637,12 @@ impl Cell {
     /// [`TURNS`] times, of which the fastest counts. What else the machine does slows all of them alike, and only adds time.
     fn in_turn(
         &self,
-        lineups: &[Lineup],
+        lineups: &[&Lineup],
         tests: &[Certified],
         bar: &ProgressBar,
     ) -> anyhow::Result<Vec<Vec<Vec<Trace>>>> {
         bar.set_message(format!("{}: running all in turn", self.plan.name));
-        let places = |(runners, _): &Lineup| vec![Vec::with_capacity(tests.len()); runners.len()];
+        let places = |(runners, _): &&Lineup| vec![Vec::with_capacity(tests.len()); runners.len()];
         let mut fastest: Vec<Vec<Vec<Trace>>> = lineups.iter().map(places).collect();
         let hidden = ProgressBar::hidden();
         for test in tests {
@@ -483,15 +681,16 @@ impl Cell {
         Ok(trace)
     }
 
-    /// What the traces, runner by runner, say.
-    fn measure(
+    /// What the traces, runner by runner, say; kept in its file.
+    fn keep(
         &self,
         entrant: &Entrant,
+        key: String,
         tests: &[Certified],
         (runners, tunings): Lineup,
         traces: Vec<Vec<Trace>>,
         median_problem: usize,
-    ) -> Measured {
+    ) -> anyhow::Result<Measured> {
         let plan = &self.plan;
         let (mut targets, mut curve) = (Vec::new(), Vec::new());
         let mut gap_certificate = 0.0_f64;
@@ -508,6 +707,7 @@ impl Cell {
                     target,
                     algorithm: algorithm.clone(),
                     tuning: None,
+                    tuned: None,
                     outcomes: traces
                         .iter()
                         .map(|t| outcome(t, target, plan.seconds))
@@ -516,19 +716,118 @@ impl Cell {
             }));
         }
         targets.sort_by(|a, b| b.target.total_cmp(&a.target));
-        for (at, tuning) in targets.iter_mut().zip(tunings) {
-            at.tuning = Some(tuning);
+        for (at, (tuning, tuned)) in targets.iter_mut().zip(tunings) {
+            (at.tuning, at.tuned) = (Some(tuning), Some(tuned));
         }
-        Measured {
-            key: entrant.key.clone(),
-            contestant: entrant.contestant.name.clone(),
+        let contestant = &entrant.contestant;
+        let figures = Measured {
+            key,
+            contestant: contestant.name.clone(),
             kind: entrant.kind,
             group: entrant.group.clone(),
-            outside_envelope: entrant.contestant.outside_envelope(&tests[0].0),
+            solves_locally: contestant.method.solves_locally(),
+            outside_envelope: contestant.outside_envelope(&tests[0].0),
             targets,
             gap_certificate,
             curve,
+        };
+        let file = self.file("cells", &contestant.name);
+        write_atomic(&file, &serde_json::to_vec_pretty(&figures)?)?;
+        Ok(figures)
+    }
+
+    /// The opponent that came out best among those with one gradient per iteration, with the best step for every test problem
+    /// by itself: how much a constant step, however well chosen, leaves to be gained by steps that adapt. `None` without one.
+    fn oracle(
+        &self,
+        measured: &[Measured],
+        problems: &Problems,
+        fresh: bool,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Option<Measured>> {
+        let plan = &self.plan;
+        let eligible =
+            |m: &&Measured| matches!(m.kind, Kind::Published | Kind::Rung) && !m.solves_locally;
+        let mut targets = Vec::new();
+        let mut key = vec![self.key.clone()];
+        for (k, target) in plan.targets.iter().enumerate() {
+            let best = measured.iter().filter(eligible).min_by_key(|m| {
+                let misses = m.targets[k].outcomes.iter().filter(|o| o.rounds.is_none());
+                (m.median(k).unwrap_or(u64::MAX), misses.count())
+            });
+            let Some(best) = best else {
+                return Ok(None);
+            };
+            key.extend([best.key.clone(), target.to_string()]);
+            targets.push((k, *target, best));
         }
+        let key = sha256(key.join(" "));
+        let file = self.file("cells", ORACLE);
+        if let Some(known) = kept(&file, |m: &Measured| m.key == key).filter(|_| !fresh) {
+            return Ok(Some(known));
+        }
+        bar.set_message(format!("{}: steps with hindsight", plan.name));
+        let mut figures = Measured {
+            key,
+            contestant: ORACLE.into(),
+            kind: Kind::Oracle,
+            group: ORACLE.into(),
+            solves_locally: false,
+            outside_envelope: Vec::new(),
+            targets: Vec::new(),
+            gap_certificate: 0.0,
+            curve: Vec::new(),
+        };
+        for (k, target, best) in targets {
+            let method = AlgorithmSpec::parse("opponent", &best.contestant)?;
+            let tests = problems.tests()?;
+            let Some(tuned) = &best.targets[k].tuned else {
+                return Ok(None);
+            };
+            let with = |scale: f64| Runner {
+                contestant: Contestant::handcrafted(method.clone(), Some(tuned.scaled(scale))),
+                targets: vec![target],
+            };
+            let hidden = ProgressBar::hidden();
+            let mut outcomes: Vec<Outcome> = best.targets[k].outcomes.clone();
+            for runner in HINDSIGHT.map(with) {
+                let traces = self.traces(&runner, tests, &hidden)?;
+                for (kept, trace) in outcomes.iter_mut().zip(&traces) {
+                    figures.gap_certificate = figures.gap_certificate.max(trace.gap_certificate);
+                    let own = outcome(trace, target, false);
+                    let rounds = |o: &Outcome| o.rounds.unwrap_or(u64::MAX);
+                    if rounds(&own) < rounds(kept) {
+                        *kept = own;
+                    }
+                }
+            }
+            let algorithm = format!("{} with the best step of every problem", best.contestant);
+            figures.targets.push(AtTarget {
+                target,
+                algorithm,
+                tuning: None,
+                tuned: None,
+                outcomes,
+            });
+        }
+        write_atomic(&file, &serde_json::to_vec_pretty(&figures)?)?;
+        Ok(Some(figures))
+    }
+}
+
+impl Measured {
+    /// Median rounds to target number `k`, the upper one of two.
+    pub fn median(&self, k: usize) -> Option<u64> {
+        let mut rounds: Vec<u64> = self.targets[k]
+            .outcomes
+            .iter()
+            .map(|o| o.rounds.unwrap_or(u64::MAX))
+            .collect();
+        rounds.sort_unstable();
+        rounds
+            .get(rounds.len() / 2)
+            .copied()
+            .filter(|r| *r != u64::MAX)
     }
 }
 
@@ -539,6 +838,8 @@ fn outcome(trace: &Trace, target: f64, seconds: bool) -> Outcome {
         rounds,
         floats_sent: sample.map(|s| s.floats_sent),
         gradient_evaluations: sample.map(|s| s.gradient_evaluations),
+        local_solves: sample.map(|s| s.local_solves),
+        worst_gap: sample.and_then(|s| s.worst_gap),
         seconds: sample.filter(|_| seconds).map(|s| s.seconds),
         diverged: rounds.is_none() && matches!(trace.status, Status::Diverged { .. }),
     }

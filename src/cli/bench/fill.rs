@@ -9,13 +9,13 @@
 //! A marker is a line of its own; those in fenced code are examples.
 
 use super::super::output;
-use super::cell::Kind;
-use super::report::{Entry, at_least, rounds_text};
-use super::statistics::{Ratio, spread};
+use super::cell::{Kind, ORACLE};
+use super::report::{Entry, RecipeRatio, Reference, at_least, rounds_text, with_interval};
+use super::statistics::{bootstrap, median};
 use super::suite::Plan;
 use starling::files::{read_text, write_atomic};
 use starling::report::Table;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const END: &str = "<!-- /bench -->";
@@ -259,40 +259,50 @@ fn rules(plans: &[&Plan], chosen: &[&Entry], all: &[&Entry]) -> Table {
         ("rule", false),
         ("gap", false),
         ("rounds", true),
-        ("medians over seeds", true),
-        ("best published", true),
-        ("ratio", true),
-        ("ratio to the best rung", true),
-        ("failed", true),
+        ("worst seed", true),
+        ("best opponent", true),
+        ("ratio (95 %)", true),
+        ("worst seed's", true),
+        ("with one gradient", true),
+        ("published", true),
+        ("oracle", true),
+        ("rows sent after", true),
+        ("failed, all seeds", true),
     ]);
-    for e in chosen.iter().filter(|e| e.kind == Kind::Rule) {
-        let median = |name: &Option<String>| {
-            let name = name.as_ref()?;
-            let own =
-                |o: &&&Entry| o.contestant == *name && (&o.cell, o.target) == (&e.cell, e.target);
-            let other = all.iter().find(own)?;
-            Some(format!("{} ({name})", output::count(other.rounds.median)))
+    for e in chosen {
+        let Some(recipe) = &e.recipe else {
+            continue;
         };
-        let rung = match (&e.ratio_to_rung, &e.best_rung) {
-            (Some(ratio), Some(name)) => format!("{} ({name})", at_least(ratio)),
+        let rounds = |name: &str| {
+            let own =
+                |o: &&&Entry| o.contestant == name && (&o.cell, o.target) == (&e.cell, e.target);
+            all.iter().find(own).and_then(|o| o.rounds.median)
+        };
+        let ratio = e.recipe_ratio(Reference::Any);
+        let to = |class| match (e.recipe_ratio(class), e.against(class)) {
+            (Some(r), Some(against)) => {
+                format!("{} ({})", at_least(r.median, r.bound), against.opponent)
+            }
             _ => "–".into(),
         };
         table.rows.push(vec![
             label(plans, e).into(),
             e.contestant.clone(),
             format!("{:e}", e.target),
-            rounds_text(&e.rounds),
-            e.seeds.map_or("–".into(), |(low, high)| {
-                if low == high {
-                    output::count(low)
-                } else {
-                    format!("{}–{}", output::count(low), output::count(high))
-                }
+            output::count(recipe.rounds),
+            output::count(recipe.worst_rounds),
+            e.against(Reference::Any).map_or("–".into(), |a| {
+                format!("{} ({})", output::count(rounds(&a.opponent)), a.opponent)
             }),
-            median(&e.best_published).unwrap_or("–".into()),
-            e.ratio.as_ref().map_or("–".into(), at_least),
-            rung,
-            format!("{}/{}", e.missed + e.diverged, e.trials),
+            ratio.map_or("–".into(), |r| {
+                with_interval(r.median, r.interval, r.bound)
+            }),
+            ratio.map_or("–".into(), |r| format!("{:.2}", r.worst)),
+            to(Reference::OneGradient),
+            to(Reference::Published),
+            rounds(ORACLE).map_or("–".into(), |r| output::count(Some(r))),
+            e.rows_sent_after.to_string(),
+            output::failed_text(recipe.failed, recipe.runs, 0),
         ]);
     }
     table
@@ -330,17 +340,20 @@ fn seconds(plans: &[&Plan], chosen: &[&Entry]) -> Table {
     table
 }
 
-/// Ratios over the cells of a tag; each cell counts once, with its median.
+/// Ratios over the cells of a tag; each cell counts once, with its recipe's. The interval is a bootstrap over clusters of cells:
+/// those of one data set are one cluster.
 fn overall(plans: &[&Plan], requests: &[Request], entries: &[&Entry]) -> Table {
     let mut table = Table::new([
         ("cells", false),
         ("rule", false),
         ("gap", false),
         ("number", true),
-        ("median ratio", true),
-        ("least", true),
-        ("fewer rounds than the best published in", true),
-        ("than the best rung in", true),
+        ("ratio to the best opponent (95 %)", true),
+        ("least, worst seed", true),
+        ("ahead, worst seed", true),
+        ("to the best with one gradient", true),
+        ("least, worst seed", true),
+        ("to the best published of these", true),
         ("failed runs, all seeds", true),
     ]);
     // One row per rule, tag and target, in the order in which they are met.
@@ -366,42 +379,55 @@ fn overall(plans: &[&Plan], requests: &[Request], entries: &[&Entry]) -> Table {
             tagged && e.contestant == rule && e.target == target
         };
         let cells: Vec<&&Entry> = entries.iter().filter(within).collect();
-        let median = |ratio: &Option<Ratio>| ratio.as_ref().map(|r| r.spread.median);
-        let ratios: Vec<f64> = cells.iter().filter_map(|e| median(&e.ratio)).collect();
-        let rungs: Vec<f64> = cells
-            .iter()
-            .filter_map(|e| median(&e.ratio_to_rung))
-            .collect();
-        let won = |ratios: &[f64]| {
-            let won = ratios.iter().filter(|r| **r > 1.0).count();
-            match ratios.len() {
-                0 => "–".into(),
-                all => format!("{won} of {all}"),
-            }
+        let of = |class| -> Vec<(RecipeRatio, &Entry)> {
+            let own = cells.iter();
+            own.filter_map(|e| Some((e.recipe_ratio(class)?, **e)))
+                .collect()
         };
-        let least = cells
-            .iter()
-            .filter_map(|e| Some((median(&e.ratio)?, label(plans, e))))
-            .min_by(|a, b| a.0.total_cmp(&b.0));
-        let least = least.map_or("–".into(), |(ratio, at)| format!("{ratio:.2} ({at})"));
-        // Of all seeds.
-        let group: Vec<&&Entry> = entries
-            .iter()
-            .filter(|e| e.group == rule && e.target == target)
-            .filter(|e| cells.iter().any(|c| c.cell == e.cell))
-            .collect();
-        let failed: usize = group.iter().map(|e| e.missed + e.diverged).sum();
-        let runs: usize = group.iter().map(|e| e.trials).sum();
+        let middle = |ratios: &[(RecipeRatio, &Entry)]| {
+            let middle = median(ratios.iter().map(|(r, _)| r.median).collect())?;
+            let bound = |r: &RecipeRatio| r.bound && r.median <= middle;
+            Some((middle, ratios.iter().any(|(r, _)| bound(r))))
+        };
+        let least = |ratios: &[(RecipeRatio, &Entry)]| {
+            let least = ratios.iter().min_by(|a, b| a.0.worst.total_cmp(&b.0.worst));
+            least.map_or("–".into(), |(r, e)| {
+                format!("{:.2} ({})", r.worst, label(plans, e))
+            })
+        };
+        let (any, one) = (of(Reference::Any), of(Reference::OneGradient));
+        let mut clusters: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for (ratio, e) in &any {
+            let plan = plans.iter().find(|p| p.name == e.cell);
+            let cluster = plan.map_or(e.cell.clone(), |p| p.cluster());
+            clusters.entry(cluster).or_default().push(ratio.median);
+        }
+        let clusters: Vec<Vec<f64>> = clusters.into_values().collect();
+        let interval = bootstrap(clusters.len(), |drawn| {
+            median(drawn.iter().flat_map(|&k| clusters[k].clone()).collect())
+        });
+        let ahead = any.iter().filter(|(r, _)| r.worst > 1.0).count();
+        let recipes = cells.iter().filter_map(|e| e.recipe.as_ref());
+        let failed: usize = recipes.clone().map(|r| r.failed).sum();
+        let runs: usize = recipes.map(|r| r.runs).sum();
+        let plain = |ratios: &[(RecipeRatio, &Entry)]| {
+            middle(ratios).map_or("–".into(), |(m, bound)| at_least(m, bound))
+        };
         table.rows.push(vec![
             tag.into(),
             rule.into(),
             format!("{target:e}"),
             cells.len().to_string(),
-            spread(ratios.clone()).map_or("–".into(), |s| format!("{:.2}", s.median)),
-            least,
-            won(&ratios),
-            won(&rungs),
-            format!("{failed}/{runs}"),
+            match (middle(&any), interval) {
+                (Some((m, bound)), Some(interval)) => with_interval(m, interval, bound),
+                _ => "–".into(),
+            },
+            least(&any),
+            format!("{ahead} of {}", any.len()),
+            plain(&one),
+            least(&one),
+            plain(&of(Reference::Published)),
+            output::failed_text(failed, runs, 0),
         ]);
     }
     table

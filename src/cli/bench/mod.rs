@@ -4,6 +4,7 @@
 //! Figures are medians over these with 10–90 % ranges; ratios are taken problem by problem ([`statistics`]).
 
 mod cell;
+mod direct;
 mod fill;
 mod report;
 mod statistics;

@@ -1,14 +1,77 @@
 //! The report of a bench: one entry per cell, contestant and target, and what is made of them.
 
 use super::super::output;
-use super::cell::{AtTarget, Cell, Ground, Kind, Measured, Tuning};
-use super::statistics::{Ratio, Spread, missing_last, paired, spread, spread_of_counts};
+use super::cell::{AtTarget, Cell, Ground, Kind, Measured, Outcome, Tuning};
+use super::statistics::{
+    Pair, Ratio, Spread, bootstrap, median, missing_last, paired, ratio, spread, spread_of_counts,
+};
 use rayon::prelude::*;
 use serde::Serialize;
 use starling::files::write_atomic;
 use starling::report::{Block, Page, Plot, Section, Series, Table};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Whom a contestant is measured against: the one with the fewest rounds among …
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// … all opponents.
+    Any,
+    /// … those with one gradient per iteration, published or not.
+    OneGradient,
+    /// … the published ones with one gradient per iteration.
+    Published,
+}
+
+impl Reference {
+    pub const ALL: [Self; 3] = [Self::Any, Self::OneGradient, Self::Published];
+
+    fn includes(self, m: &Measured) -> bool {
+        match (self, m.kind) {
+            (Self::Any, Kind::Published | Kind::Rung) | (Self::OneGradient, Kind::Rung) => {
+                self == Self::Any || !m.solves_locally
+            }
+            (Self::OneGradient | Self::Published, Kind::Published) => !m.solves_locally,
+            _ => false,
+        }
+    }
+}
+
+/// A contestant against the best of a class of opponents.
+#[derive(Clone, Debug, Serialize)]
+pub struct Against {
+    pub opponents: Reference,
+    pub opponent: String,
+    /// The opponent's rounds over the contestant's, problem by problem.
+    pub ratio: Option<Ratio>,
+}
+
+/// A rule as its recipe makes it, over all training seeds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recipe {
+    pub seeds: usize,
+    /// Median and largest of the seeds' median rounds.
+    pub rounds: Option<u64>,
+    pub worst_rounds: Option<u64>,
+    /// Per class of opponents, in the order of [`Entry::against`].
+    pub ratios: Vec<Option<RecipeRatio>>,
+    /// Runs of all seeds that missed the target or diverged.
+    pub failed: usize,
+    pub runs: usize,
+}
+
+/// A recipe's ratio to the best of a class of opponents.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RecipeRatio {
+    /// Median of the seeds' median ratios, with its 95 % interval (bootstrap over the problems).
+    pub median: f64,
+    pub interval: (f64, f64),
+    /// The smallest of the seeds' median ratios.
+    pub worst: f64,
+    /// Whether the median is only known to be at least this.
+    pub bound: bool,
+}
 
 /// One contestant's figures for one target of one cell.
 #[derive(Clone, Debug, Serialize)]
@@ -20,31 +83,46 @@ pub struct Entry {
     /// The rule that it is a seed of, else its own name.
     pub group: String,
     pub kind: Kind,
+    pub solves_locally: bool,
     pub target: f64,
     pub trials: usize,
     pub rounds_limit: u64,
     /// Over the test problems; null where the target was not reached.
     pub rounds: Spread<Option<u64>>,
-    /// Problems on which the target was not reached within the limit, and on which the contestant diverged first.
-    pub missed: usize,
+    /// Problems on which the target was not reached, and those of them on which the contestant diverged.
+    pub failed: usize,
     pub diverged: usize,
     pub floats_sent: Option<u64>,
     pub gradient_evaluations: Option<u64>,
+    pub local_solves: Option<u64>,
+    /// Median over the problems of the worst agent's gap where the target was reached.
+    pub worst_gap: Option<f64>,
     pub seconds: Option<f64>,
-    /// The published method with the fewest rounds, and how many times more of them it needs, problem by problem.
-    pub best_published: Option<String>,
-    pub ratio: Option<Ratio>,
-    /// The same for the methods that nobody published.
-    pub best_rung: Option<String>,
-    pub ratio_to_rung: Option<Ratio>,
+    /// Whom it meets, in the order of [`Reference::ALL`].
+    pub against: Vec<Against>,
+    /// Of the rule whose first seed this is.
+    pub recipe: Option<Recipe>,
     /// Median of `√(κ/γ) ln(1/target)` where `κ` is defined.
     pub lower_bound: Option<f64>,
-    /// Smallest and largest median over the rules of the group.
-    pub seeds: Option<(Option<u64>, Option<u64>)>,
+    /// Rounds after which everybody has all rows if rows are sent.
+    pub rows_sent_after: u64,
+    pub gram_sent_after: Option<u64>,
     pub algorithm: String,
     pub tuning: Option<Tuning>,
     pub outside_envelope: Vec<String>,
     pub gap_certificate: f64,
+}
+
+impl Entry {
+    pub fn against(&self, opponents: Reference) -> Option<&Against> {
+        self.against.iter().find(|a| a.opponents == opponents)
+    }
+
+    /// The recipe's ratio to the best of a class.
+    pub fn recipe_ratio(&self, opponents: Reference) -> Option<RecipeRatio> {
+        let place = self.against.iter().position(|a| a.opponents == opponents)?;
+        self.recipe.as_ref()?.ratios.get(place).copied().flatten()
+    }
 }
 
 /// A cell with its entries, target by target.
@@ -65,18 +143,60 @@ fn rounds_of(at: &AtTarget) -> Vec<Option<u64>> {
     at.outcomes.iter().map(|o| o.rounds).collect()
 }
 
-fn median_of(at: &AtTarget) -> Option<u64> {
-    spread_of_counts(rounds_of(at)).and_then(|s| s.median)
+/// The contestant of this class with the fewest rounds to target number `k`: smallest median, then fewest misses.
+fn best(measured: &[Measured], opponents: Reference, k: usize) -> Option<&Measured> {
+    let key = |m: &&Measured| {
+        let outcomes = m.targets[k].outcomes.iter();
+        let misses = outcomes.filter(|o| o.rounds.is_none()).count();
+        (m.median(k).unwrap_or(u64::MAX), misses)
+    };
+    let class = measured.iter().filter(|m| opponents.includes(m));
+    class.min_by_key(key)
 }
 
-/// The contestant of this kind with the fewest rounds to target number `k`: smallest median, then fewest misses.
-fn best(measured: &[Measured], kind: Kind, k: usize) -> Option<&Measured> {
-    let key = |m: &&Measured| {
-        let at = &m.targets[k];
-        let misses = at.outcomes.iter().filter(|o| o.rounds.is_none()).count();
-        (median_of(at).unwrap_or(u64::MAX), misses)
+/// A group's rules, all seeds, against the chosen opponents.
+fn recipe(rules: &[&Measured], opponents: &[Option<&Measured>], k: usize, limit: u64) -> Recipe {
+    let mut rounds: Vec<Option<u64>> = rules.iter().map(|m| m.median(k)).collect();
+    rounds.sort_by(missing_last);
+    let outcomes = rules.iter().flat_map(|m| &m.targets[k].outcomes);
+    let failed = outcomes.clone().filter(|o| o.rounds.is_none()).count();
+    let ratio_to = |opponent: &Measured| {
+        let reference = rounds_of(&opponent.targets[k]);
+        let pairs: Vec<Vec<Pair>> = rules
+            .iter()
+            .map(|m| paired(&reference, &rounds_of(&m.targets[k]), limit))
+            .collect();
+        let of_seeds: Vec<Ratio> = pairs.iter().filter_map(|p| ratio(p)).collect();
+        let medians = |of: &[Vec<Pair>], drawn: &[usize]| -> Vec<f64> {
+            let of_seed = |pairs: &Vec<Pair>| {
+                let drawn = drawn.iter().filter_map(|&j| pairs[j]);
+                median(drawn.map(|pair| pair.0).collect())
+            };
+            of.iter().filter_map(of_seed).collect()
+        };
+        let middle = median(of_seeds.iter().map(|r| r.spread.median).collect())?;
+        let interval = bootstrap(reference.len(), |drawn| median(medians(&pairs, drawn)));
+        let of_seeds = of_seeds.iter();
+        Some(RecipeRatio {
+            median: middle,
+            interval: interval.unwrap_or((middle, middle)),
+            worst: of_seeds
+                .clone()
+                .map(|r| r.spread.median)
+                .fold(f64::INFINITY, f64::min),
+            bound: of_seeds
+                .clone()
+                .any(|r| r.bound && r.spread.median <= middle),
+        })
     };
-    measured.iter().filter(|m| m.kind == kind).min_by_key(key)
+    Recipe {
+        seeds: rules.len(),
+        rounds: rounds.get(rounds.len() / 2).copied().flatten(),
+        worst_rounds: rounds.last().copied().flatten(),
+        ratios: opponents.iter().flatten().map(|o| ratio_to(o)).collect(),
+        failed,
+        runs: outcomes.count(),
+    }
 }
 
 impl Ground {
@@ -93,18 +213,10 @@ impl<'a> Chapter<'a> {
         let plan = &cell.plan;
         let targets = plan.targets.iter().enumerate();
         let targets = targets.map(|(k, &target)| {
-            let published = best(measured, Kind::Published, k);
-            let rung = best(measured, Kind::Rung, k);
-            let against = |reference: Option<&Measured>, own: &AtTarget| {
-                paired(
-                    &rounds_of(&reference?.targets[k]),
-                    &rounds_of(own),
-                    plan.steps,
-                )
-            };
+            let opponents = Reference::ALL.map(|class| best(measured, class, k));
             let entries = measured.iter().filter_map(|m| {
                 let at = &m.targets[k];
-                let median = |count: fn(&super::cell::Outcome) -> Option<u64>| {
+                let counted = |count: fn(&Outcome) -> Option<u64>| {
                     spread_of_counts(at.outcomes.iter().map(count).collect())?.median
                 };
                 // A run that never got there takes part as one that takes for ever.
@@ -112,13 +224,23 @@ impl<'a> Chapter<'a> {
                     .outcomes
                     .iter()
                     .map(|o| o.seconds.unwrap_or(f64::INFINITY));
-                let seconds = spread(seconds.collect()).map(|s| s.median);
-                let medians = measured
+                let seconds = median(seconds.collect());
+                let worst_gap = at.outcomes.iter().filter_map(|o| o.worst_gap);
+                let failed = at.outcomes.iter().filter(|o| o.rounds.is_none()).count();
+                let against = |(class, opponent): (Reference, &Option<&Measured>)| {
+                    let opponent = (*opponent)?;
+                    let reference = rounds_of(&opponent.targets[k]);
+                    Some(Against {
+                        opponents: class,
+                        opponent: opponent.contestant.clone(),
+                        ratio: ratio(&paired(&reference, &rounds_of(at), plan.steps)),
+                    })
+                };
+                let group: Vec<&Measured> = measured
                     .iter()
                     .filter(|other| other.group == m.group)
-                    .map(|other| median_of(&other.targets[k]));
-                let diverged = at.outcomes.iter().filter(|o| o.diverged).count();
-                let unreached = at.outcomes.iter().filter(|o| o.rounds.is_none()).count();
+                    .collect();
+                let is_rule = m.kind == Kind::Rule;
                 Some(Entry {
                     cell: plan.name.clone(),
                     problem: plan.problem.to_string(),
@@ -126,21 +248,27 @@ impl<'a> Chapter<'a> {
                     contestant: m.contestant.clone(),
                     group: m.group.clone(),
                     kind: m.kind,
+                    solves_locally: m.solves_locally,
                     target,
                     trials: at.outcomes.len(),
                     rounds_limit: plan.steps,
                     rounds: spread_of_counts(rounds_of(at))?,
-                    missed: unreached - diverged,
-                    diverged,
-                    floats_sent: median(|o| o.floats_sent),
-                    gradient_evaluations: median(|o| o.gradient_evaluations),
+                    failed,
+                    diverged: at.outcomes.iter().filter(|o| o.diverged).count(),
+                    floats_sent: counted(|o| o.floats_sent),
+                    gradient_evaluations: counted(|o| o.gradient_evaluations),
+                    local_solves: counted(|o| o.local_solves),
+                    worst_gap: median(worst_gap.collect()),
                     seconds: seconds.filter(|s| s.is_finite()),
-                    best_published: published.map(|b| b.contestant.clone()),
-                    ratio: against(published, at),
-                    best_rung: rung.map(|b| b.contestant.clone()),
-                    ratio_to_rung: against(rung, at),
+                    against: Reference::ALL
+                        .into_iter()
+                        .zip(&opponents)
+                        .filter_map(against)
+                        .collect(),
+                    recipe: is_rule.then(|| recipe(&group, &opponents, k, plan.steps)),
                     lower_bound: ground.lower_bound(target),
-                    seeds: seeds(medians.collect()),
+                    rows_sent_after: ground.direct.rows,
+                    gram_sent_after: ground.direct.gram,
                     algorithm: at.algorithm.clone(),
                     tuning: at.tuning.clone(),
                     outside_envelope: m.outside_envelope.clone(),
@@ -160,49 +288,60 @@ impl<'a> Chapter<'a> {
     /// Contestants for one target, fewest rounds first.
     fn table(&self, entries: &[Entry]) -> Table {
         let timed = self.cell.plan.seconds;
-        let grouped = entries.iter().any(|e| e.seeds.is_some());
-        let mut columns = vec![("contestant", false), ("rounds", true)];
-        columns.extend(grouped.then_some(("medians over seeds", true)));
-        columns.extend([
-            ("best published ÷ this", true),
-            ("best rung ÷ this", true),
-            ("missed", true),
-            ("diverged", true),
-            ("floats sent", true),
+        let mut columns = vec![
+            ("contestant", false),
+            ("rounds", true),
+            ("best opponent ÷ this", true),
+            ("failed", true),
+            ("numbers sent", true),
             ("gradients", true),
-        ]);
+            ("local solves", true),
+            ("worst agent's gap", true),
+        ];
         columns.extend(timed.then_some(("seconds", true)));
-        columns.push(("as run on the first problem", false));
+        columns.extend([("tuned on", false), ("as run on the first problem", false)]);
         let mut table = Table::new(columns);
-        let mut sorted: Vec<&Entry> = entries.iter().filter(|e| e.kind != Kind::Seed).collect();
+        let mut sorted: Vec<&Entry> = entries.iter().collect();
         sorted.sort_by(|a, b| missing_last(&a.rounds.median, &b.rounds.median));
         for e in sorted {
             let kind = match e.kind {
-                Kind::Rule => " (learned)",
+                Kind::Rule | Kind::Seed => " (learned)",
                 Kind::Rung => " (rung)",
                 _ => "",
             };
             let count = output::count;
-            let mut cells = vec![format!("{}{kind}", e.contestant), rounds_text(&e.rounds)];
-            if grouped {
-                let range = |(low, high)| format!("{}–{}", count(low), count(high));
-                cells.push(e.seeds.map_or(String::new(), range));
-            }
-            cells.extend([
-                ratio_text(&e.ratio),
-                ratio_text(&e.ratio_to_rung),
-                format!("{}/{}", e.missed, e.trials),
-                format!("{}/{}", e.diverged, e.trials),
+            let ratio = e.against(Reference::Any).and_then(|a| a.ratio);
+            let mut cells = vec![
+                format!("{}{kind}", e.contestant),
+                rounds_text(&e.rounds),
+                ratio.as_ref().map_or("–".into(), ratio_text),
+                output::failed_text(e.failed, e.trials, e.diverged),
                 count(e.floats_sent),
                 count(e.gradient_evaluations),
-            ]);
+                match e.solves_locally {
+                    true => count(e.local_solves),
+                    false => String::new(),
+                },
+                e.worst_gap
+                    .map_or(String::new(), |gap| format!("{gap:.0e}")),
+            ];
             if timed {
                 cells.push(e.seconds.map_or("–".into(), output::number));
             }
-            let edge = e.tuning.as_ref().map(|t| t.on_grid_edge.join(", "));
-            let edge = edge.filter(|edge| !edge.is_empty());
-            let edge = edge.map_or(String::new(), |edge| format!(" [grid edge: {edge}]"));
-            cells.push(format!("{}{edge}", e.algorithm));
+            cells.push(e.tuning.as_ref().map_or(String::new(), |t| {
+                let stage = if t.finalist { "finely" } else { "coarsely" };
+                let cliff = match (t.finalist, t.settled) {
+                    (true, false) if t.missed > 0 => ", misses some",
+                    (true, false) => ", not settled",
+                    _ => "",
+                };
+                let edge = match t.on_grid_edge.is_empty() {
+                    true => String::new(),
+                    false => format!(", grid edge: {}", t.on_grid_edge.join(", ")),
+                };
+                format!("{stage}{cliff}{edge}")
+            }));
+            cells.push(e.algorithm.clone());
             table.rows.push(cells);
         }
         table
@@ -225,6 +364,8 @@ impl<'a> Chapter<'a> {
         } else {
             format!(" (of {})", plan.tuning)
         };
+        let gram = ground.direct.gram;
+        let gram = gram.map_or(String::new(), |rounds| format!(", Gram matrices {rounds}"));
         let outside = match outside.is_empty() {
             true => String::new(),
             false => format!(
@@ -233,13 +374,14 @@ impl<'a> Chapter<'a> {
             ),
         };
         format!(
-            "{} on {}: {} agents, {} edges, d = {}; {} test problems, {} to tune on{tuned_on}, at most {} rounds. κ = {}, γ = {}. Gaps are \
-             certified to {certificate:.0e}.{outside}",
+            "{} on {}: {} agents, {} edges, d = {}, {} rows per agent; {} test problems, {} to tune on{tuned_on}, at most {} rounds. κ = {}, \
+             γ = {}. Gaps are certified to {certificate:.0e}. Sending all rows to everybody takes {} rounds{gram}.{outside}",
             plan.problem,
             plan.graph,
             ground.agents,
             ground.edges,
             ground.dimension,
+            ground.rows,
             plan.trials,
             plan.tuning_problems,
             plan.steps,
@@ -250,6 +392,7 @@ impl<'a> Chapter<'a> {
                 output::number(k.high)
             )),
             output::number(ground.spectral_gap),
+            ground.direct.rows,
         )
     }
 
@@ -261,7 +404,8 @@ impl<'a> Chapter<'a> {
 
     /// Who is drawn, in one order and so in one colour each.
     fn drawn(&self) -> impl Iterator<Item = (usize, &Measured)> {
-        let drawn = self.measured.iter().filter(|m| m.kind != Kind::Seed);
+        let drawn = self.measured.iter();
+        let drawn = drawn.filter(|m| !matches!(m.kind, Kind::Seed | Kind::Oracle));
         drawn.enumerate()
     }
 
@@ -339,15 +483,6 @@ impl<'a> Chapter<'a> {
     }
 }
 
-/// Smallest and largest median of a group, if it is one.
-fn seeds(mut medians: Vec<Option<u64>>) -> Option<(Option<u64>, Option<u64>)> {
-    if medians.len() < 2 {
-        return None;
-    }
-    medians.sort_by(missing_last);
-    Some((medians[0], medians[medians.len() - 1]))
-}
-
 /// Median and range.
 pub fn rounds_text(rounds: &Spread<Option<u64>>) -> String {
     let text = output::count;
@@ -358,18 +493,19 @@ pub fn rounds_text(rounds: &Spread<Option<u64>>) -> String {
     }
 }
 
-/// The median, and whether it is a lower bound.
-pub fn at_least(ratio: &Ratio) -> String {
-    let bound = if ratio.censored > 0 { "≥ " } else { "" };
-    format!("{bound}{:.2}", ratio.spread.median)
+/// A median, and whether it is a lower bound.
+pub fn at_least(median: f64, bound: bool) -> String {
+    let sign = if bound { "≥ " } else { "" };
+    format!("{sign}{median:.2}")
 }
 
-fn ratio_text(ratio: &Option<Ratio>) -> String {
-    let Some(ratio) = ratio else {
-        return "–".into();
-    };
-    let Spread { low, high, .. } = ratio.spread;
-    format!("{} ({low:.2}–{high:.2})", at_least(ratio))
+/// A median with its interval.
+pub fn with_interval(median: f64, (low, high): (f64, f64), bound: bool) -> String {
+    format!("{} ({low:.2}–{high:.2})", at_least(median, bound))
+}
+
+fn ratio_text(ratio: &Ratio) -> String {
+    with_interval(ratio.spread.median, ratio.interval, ratio.bound)
 }
 
 /// The machine and the moment.
@@ -433,45 +569,52 @@ impl<'a> Report<'a> {
         targets.flat_map(|(_, entries)| entries)
     }
 
-    /// One row per cell and rule: the ratio for every target.
+    /// One row per cell, rule and target: what the recipe makes, against the best of every class of opponents.
     pub fn summary(&self) -> Table {
-        let mut targets: Vec<f64> = self.entries().map(|e| e.target).collect();
-        targets.sort_by(|a, b| b.total_cmp(a));
-        targets.dedup();
-        let mut columns = vec![("cell".to_string(), false), ("rule".into(), false)];
-        for target in &targets {
-            columns.extend([
-                (format!("rounds to {target:e}"), true),
-                ("best published ÷ rule".into(), true),
-                ("by".into(), false),
-                ("best rung ÷ rule".into(), true),
-            ]);
-        }
-        columns.push(("failed".into(), true));
-        let mut table = Table::new(columns);
-        for chapter in &self.chapters {
-            let rules = chapter.measured.iter().filter(|m| m.kind == Kind::Rule);
-            for rule in rules {
-                let mut cells = vec![chapter.cell.plan.name.clone(), rule.contestant.clone()];
-                let mut failed = String::new();
-                for target in &targets {
-                    let entries = chapter.targets.iter().filter(|(t, _)| t == target);
-                    let mut own = entries.flat_map(|(_, entries)| entries);
-                    let Some(e) = own.find(|e| e.contestant == rule.contestant) else {
-                        cells.extend([const { String::new() }; 4]);
-                        continue;
-                    };
-                    cells.extend([
-                        rounds_text(&e.rounds),
-                        ratio_text(&e.ratio),
-                        e.best_published.clone().unwrap_or_default(),
-                        ratio_text(&e.ratio_to_rung),
-                    ]);
-                    failed = format!("{}/{}", e.missed + e.diverged, e.trials);
+        let mut table = Table::new([
+            ("cell", false),
+            ("rule", false),
+            ("gap", false),
+            ("rounds, all seeds", true),
+            ("best opponent", false),
+            ("÷ rule (95 %)", true),
+            ("worst seed", true),
+            ("best with one gradient", false),
+            ("÷ rule", true),
+            ("best published of these", false),
+            ("÷ rule", true),
+            ("rows sent after", true),
+            ("failed", true),
+        ]);
+        for e in self.entries() {
+            let Some(recipe) = &e.recipe else {
+                continue;
+            };
+            let mut cells = vec![
+                e.cell.clone(),
+                e.contestant.clone(),
+                format!("{:e}", e.target),
+                output::count(recipe.rounds),
+            ];
+            for class in Reference::ALL {
+                let name = e
+                    .against(class)
+                    .map_or(String::new(), |a| a.opponent.clone());
+                let ratio = e.recipe_ratio(class);
+                cells.push(name);
+                cells.push(ratio.map_or("–".into(), |r| match class {
+                    Reference::Any => with_interval(r.median, r.interval, r.bound),
+                    _ => at_least(r.median, r.bound),
+                }));
+                if class == Reference::Any {
+                    cells.push(ratio.map_or("–".into(), |r| format!("{:.2}", r.worst)));
                 }
-                cells.push(failed);
-                table.rows.push(cells);
             }
+            cells.extend([
+                e.rows_sent_after.to_string(),
+                output::failed_text(recipe.failed, recipe.runs, 0),
+            ]);
+            table.rows.push(cells);
         }
         table
     }
@@ -484,10 +627,11 @@ impl<'a> Report<'a> {
             "graph",
             "contestant",
             "kind",
-            "best_published",
-            "best_rung",
             "algorithm",
             "on_grid_edge",
+            "best_opponent",
+            "best_with_one_gradient",
+            "best_published",
         ];
         let numbers = [
             "target",
@@ -495,20 +639,22 @@ impl<'a> Report<'a> {
             "rounds",
             "rounds_low",
             "rounds_high",
-            "missed",
+            "failed",
             "diverged",
             "floats_sent",
             "gradient_evaluations",
+            "local_solves",
+            "worst_gap",
             "seconds",
             "ratio",
-            "ratio_low",
-            "ratio_high",
+            "ratio_interval_low",
+            "ratio_interval_high",
             "ratio_pairs",
-            "ratio_censored",
-            "ratio_to_rung",
-            "ratio_to_rung_low",
-            "ratio_to_rung_high",
+            "ratio_is_bound",
+            "ratio_with_one_gradient",
+            "ratio_published",
             "lower_bound",
+            "rows_sent_after",
             "gap_certificate",
         ];
         let columns = text.map(|n| (n, false)).into_iter();
@@ -517,43 +663,45 @@ impl<'a> Report<'a> {
             value.map_or(String::new(), |v| v.to_string())
         }
         for e in self.entries() {
-            let of_ratio = |ratio: &Option<Ratio>| {
-                let spread = ratio.map(|r| r.spread);
-                [
-                    blank(spread.map(|s| s.median)),
-                    blank(spread.map(|s| s.low)),
-                    blank(spread.map(|s| s.high)),
-                ]
-            };
             let edge = e.tuning.as_ref().map(|t| t.on_grid_edge.join(" "));
-            let mut cells = vec![
+            let [any, one, published] = Reference::ALL.map(|class| e.against(class));
+            let name = |a: Option<&Against>| blank(a.map(|a| &a.opponent));
+            let of = |a: Option<&Against>| a.and_then(|a| a.ratio);
+            let middle = |a: Option<&Against>| blank(of(a).map(|r| r.spread.median));
+            table.rows.push(vec![
                 e.cell.clone(),
                 e.problem.clone(),
                 e.graph.clone(),
                 e.contestant.clone(),
                 format!("{:?}", e.kind),
-                blank(e.best_published.as_ref()),
-                blank(e.best_rung.as_ref()),
                 e.algorithm.clone(),
                 blank(edge),
+                name(any),
+                name(one),
+                name(published),
                 format!("{:e}", e.target),
                 e.trials.to_string(),
                 blank(e.rounds.median),
                 blank(e.rounds.low),
                 blank(e.rounds.high),
-                e.missed.to_string(),
+                e.failed.to_string(),
                 e.diverged.to_string(),
                 blank(e.floats_sent),
                 blank(e.gradient_evaluations),
+                blank(e.local_solves),
+                blank(e.worst_gap.map(|gap| format!("{gap:e}"))),
                 blank(e.seconds),
-            ];
-            cells.extend(of_ratio(&e.ratio));
-            cells.push(blank(e.ratio.map(|r| r.pairs)));
-            cells.push(blank(e.ratio.map(|r| r.censored)));
-            cells.extend(of_ratio(&e.ratio_to_rung));
-            cells.push(blank(e.lower_bound));
-            cells.push(format!("{:e}", e.gap_certificate));
-            table.rows.push(cells);
+                middle(any),
+                blank(of(any).map(|r| r.interval.0)),
+                blank(of(any).map(|r| r.interval.1)),
+                blank(of(any).map(|r| r.pairs)),
+                blank(of(any).map(|r| r.bound)),
+                middle(one),
+                middle(published),
+                blank(e.lower_bound),
+                e.rows_sent_after.to_string(),
+                format!("{:e}", e.gap_certificate),
+            ]);
         }
         table
     }
@@ -562,16 +710,19 @@ impl<'a> Report<'a> {
     pub fn write(&self, out: &Path) -> anyhow::Result<()> {
         let system = System::here();
         let introduction = [
-            "Every method is tuned for every target on problems apart from the test problems. Rounds, floats sent and gradient \
-             evaluations of one agent are medians over the test problems (of an even number the larger middle one) with the 10–90 % \
-             range in brackets; a round is one exchange of one d-vector over every edge in both directions. ∞: the target was not reached within the limit on rounds, where bars in plots \
-             end that have no end.",
-            "A ratio is taken problem by problem: the rounds of the best published method (smallest median for that target) over those \
-             of the contestant; above 1 the contestant is faster. Where only the contestant reached the target, the limit on rounds \
-             stands for the other's, and “≥” says so; where only the other did, the ratio is 0. Rungs are what a sceptic asks for beside \
-             the published methods, tuned the same way: the rules' own structure without networks (Constants), momentum added to a published method. \
-             On a data set methods are tuned on bootstrap resamples of its rows; the trials differ in how the rows are split \
-             (and, where agents do not divide the rows, in their weights).",
+            "Every opponent is tuned coarsely for every target, the most promising ones finely, on problems apart from the test problems \
+             (of a data set: other splits of its rows); a tuning problem missed costs twice the limit on rounds. Rounds, numbers sent, \
+             gradients and local solves of one agent are medians over the test problems (of an even number the larger middle one), with \
+             the 10–90 % range in brackets; a round is one exchange of one d-vector over every edge in both directions. ∞: the target was \
+             not reached within the limit on rounds, where bars in plots end that have no end. Failed: the target was not reached, diverged or not.",
+            "A ratio is taken problem by problem: the rounds of the best opponent (smallest median for that target) over those \
+             of the contestant; above 1 the contestant is faster. In brackets the 95 % interval of the median (bootstrap over the problems; splits \
+             of one data set are not independent data). Where only the contestant reached the target, the limit on rounds stands for the other's, and \
+             “≥” says so where that makes the median a bound; where only the other did, the ratio is 0. A rule's figures are the median over \
+             its training seeds, beside the worst seed. Opponents with local solves (Admm, Sonata) compute many gradients per round. Rungs are what nobody \
+             published: the rules' own structure without networks (Constants), something added to a published method. The oracle is the best opponent with one \
+             gradient per iteration, its step chosen with hindsight for every problem.",
+            "Where sending the data takes fewer rounds than optimising, and is allowed, do that: the premise is that data stay where they are.",
             "√(κ/γ) ln(1/ε) is the order of rounds that no method can beat in the worst case (Scaman et al. 2017, constants left out, so \
              single problems may lie below): κ is the ratio of the largest to the smallest eigenvalue of the averaged Hessian at x*, \
              l2 included, on the coordinates that are not zero there; γ the largest spectral gap 1 − σ among the mixing matrices that tuning \

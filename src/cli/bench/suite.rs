@@ -20,12 +20,12 @@ pub struct Suite {
     /// Learned rules: groups and files.
     #[serde(default)]
     rules: Vec<PathBuf>,
-    /// Published methods: the best of them is what rules are measured against.
+    /// Handcrafted methods: all run, the most promising are tuned finely; `"all"` stands for every exact one and `Constants`.
     #[serde(default)]
-    baselines: Vec<Method>,
-    /// Methods that nobody published (the structure without networks): tuned as well, but never "best published".
-    #[serde(default)]
-    rungs: Vec<Method>,
+    opponents: Vec<Methods>,
+    /// How many opponents are tuned finely in a cell, for every target.
+    #[serde(default = "default_finalists")]
+    finalists: usize,
     /// Relative gaps.
     #[serde(default = "default_targets")]
     targets: Vec<f64>,
@@ -65,9 +65,9 @@ struct Cell {
     #[serde(default)]
     rules: Option<Vec<PathBuf>>,
     #[serde(default)]
-    baselines: Option<Vec<Method>>,
+    opponents: Option<Vec<Methods>>,
     #[serde(default)]
-    rungs: Option<Vec<Method>>,
+    finalists: Option<usize>,
     #[serde(default)]
     targets: Option<Vec<f64>>,
     #[serde(default)]
@@ -80,25 +80,36 @@ struct Cell {
     seed: Option<u64>,
 }
 
-/// A handcrafted method, as `--baselines` takes it.
+/// A handcrafted method as typed, or all of them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Method(AlgorithmSpec);
+struct Methods(Vec<AlgorithmSpec>);
 
-impl TryFrom<String> for Method {
+impl TryFrom<String> for Methods {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        if text == "all" {
+            let mut all = AlgorithmSpec::handcrafted();
+            all.retain(AlgorithmSpec::is_exact);
+            all.extend(AlgorithmSpec::parse("method", "Constants"));
+            return Ok(Self(all));
+        }
         match AlgorithmSpec::parse("method", &text) {
             Ok(AlgorithmSpec::Rule(_)) => Err("a rule has no step to tune".into()),
-            Ok(method) => Ok(Self(method)),
-            Err(error) => Err(format!("{error}: expected \"ProxEd\", \"Nids\" and so on")),
+            Ok(method) => Ok(Self(vec![method])),
+            Err(error) => Err(format!(
+                "{error}: expected \"all\", \"ProxEd\", \"Nids\" and so on"
+            )),
         }
     }
 }
 
 fn default_targets() -> Vec<f64> {
     vec![1e-3, 1e-6, 1e-10]
+}
+fn default_finalists() -> usize {
+    5
 }
 fn default_trials() -> u64 {
     50
@@ -124,8 +135,9 @@ pub struct Plan {
     pub tuning: ProblemSpec,
     /// Name and files of every rule, the compared one first.
     pub rules: Vec<(String, Vec<PathBuf>)>,
-    pub baselines: Vec<AlgorithmSpec>,
-    pub rungs: Vec<AlgorithmSpec>,
+    /// Those that start from others' results last.
+    pub opponents: Vec<AlgorithmSpec>,
+    pub finalists: usize,
     /// Largest first.
     pub targets: Vec<f64>,
     pub trials: u64,
@@ -208,10 +220,10 @@ impl Suite {
     }
 
     fn plan(&self, cell: &Cell) -> Plan {
-        let methods = |own: &Option<Vec<Method>>, default: &[Method]| {
-            let methods = own.as_deref().unwrap_or(default).iter();
-            methods.map(|m| m.0.clone()).collect()
-        };
+        let opponents = cell.opponents.as_deref().unwrap_or(&self.opponents);
+        let mut opponents: Vec<AlgorithmSpec> =
+            opponents.iter().flat_map(|m| m.0.clone()).collect();
+        opponents.sort_by_key(|method| matches!(method, AlgorithmSpec::Constants { .. }));
         let rules = cell.rules.as_ref().unwrap_or(&self.rules);
         let mut targets = cell.targets.as_ref().unwrap_or(&self.targets).clone();
         targets.sort_by(|a, b| b.total_cmp(a));
@@ -223,8 +235,8 @@ impl Suite {
             graph: cell.graph.clone(),
             tuning: cell.tuning.as_ref().unwrap_or(&cell.problem).clone(),
             rules: rules.iter().map(|rule| self.rule(rule)).collect(),
-            baselines: methods(&cell.baselines, &self.baselines),
-            rungs: methods(&cell.rungs, &self.rungs),
+            opponents,
+            finalists: cell.finalists.unwrap_or(self.finalists),
             targets,
             trials: cell.trials.unwrap_or(self.trials),
             tuning_problems: cell.tuning_problems.unwrap_or(self.tuning_problems),
@@ -242,6 +254,14 @@ pub fn file_stem(contestant: &str) -> String {
 }
 
 impl Plan {
+    /// Cells of one data set are no independent evidence: what they are counted by.
+    pub fn cluster(&self) -> String {
+        match &self.problem {
+            ProblemSpec::Data { path, .. } => path.to_string_lossy().into_owned(),
+            _ => self.name.clone(),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let within = |name: &str, value: u64, most: u64| match value {
             v if (1..=most).contains(&v) => Ok(()),
@@ -264,7 +284,7 @@ impl Plan {
         if self.targets.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("a target stands there twice".into());
         }
-        let methods = self.baselines.iter().chain(&self.rungs);
+        let methods = self.opponents.iter();
         let names: Vec<String> = self
             .rules
             .iter()
@@ -272,7 +292,7 @@ impl Plan {
             .chain(methods.map(|method| method.to_string()))
             .collect();
         if names.is_empty() {
-            return Err("nothing to run, expected at least one rule or baseline".into());
+            return Err("nothing to run, expected at least one rule or opponent".into());
         }
         let stems: Vec<String> = names.iter().map(|name| file_stem(name)).collect();
         if let Some(k) = (1..stems.len()).find(|&k| stems[..k].contains(&stems[k])) {
