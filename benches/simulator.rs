@@ -5,10 +5,12 @@ use starling::algorithm::Process;
 use starling::graph::GraphSpec;
 use starling::network::Network;
 use starling::problem::{ProblemSpec, Role};
+use starling::ron::parse_ron;
+use starling::roster::AlgorithmSpec;
 use starling::rule::features::{EDGE_FEATURES, NODE_FEATURES};
 use starling::rule::mlp::{Linear, Mlp};
 use starling::rule::shared::{EDGE_OUTPUTS, NODE_OUTPUTS};
-use starling::rule::{AlgorithmSpec, Constants, Shared, Structure, parse_ron, spec};
+use starling::rule::{Constants, Shared, Structure, frozen};
 
 /// A network with small weights: its speed is that of any other.
 fn network(inputs: usize, outputs: usize) -> Mlp {
@@ -77,7 +79,7 @@ fn benches(c: &mut Criterion) {
             ways.push((
                 format!("shared, refresh {refresh}"),
                 Box::new(move |network| {
-                    spec::start_frozen("bench", learned(refresh), problem, network)
+                    frozen::start_frozen("bench", learned(refresh), problem, network)
                         .expect("started")
                 }),
             ));

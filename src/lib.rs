@@ -7,26 +7,31 @@
 //!
 //! The road that data takes, and the order of the modules (each imports only what stands before it):
 //!
-//! 1. [`random`], [`files`], [`field`]: counter-based randomness, atomic files, dense `[agents, d]` arrays
+//! 1. [`random`], [`files`], [`field`], [`ron`]: counter-based randomness, atomic files, dense `[agents, d]` arrays, text as people write it
 //! 2. [`graph`]: topologies and mixing matrices
 //! 3. [`data`]: data sets and how their rows are split over agents
 //! 4. [`problem`]: losses, regularizers, families, the certified optimum `F*`
 //! 5. [`network`]: the only way to reach a neighbour, and its bill
-//! 6. [`algorithm`]: handcrafted methods
-//! 7. [`rule`]: the learned structures and their frozen file
-//! 8. [`simulate`]: the loop and its metrics; tuning; audit
-//! 9. [`report`]: tables, plots, pages
-//! 10. `train` (features `cpu`, `wgpu`): the rules as Burn modules, unrolling, meta-gradients, checkpoints
+//! 6. [`algorithm`]: the trait
+//! 7. [`method`]: handcrafted methods, a file each
+//! 8. [`rule`]: the learned structures and their frozen file
+//! 9. [`roster`]: every algorithm, a row each
+//! 10. [`simulate`]: the loop and its metrics; tuning; audit
+//! 11. [`report`]: tables, plots, pages
+//! 12. `train` (features `cpu`, `wgpu`): the rules as Burn modules, unrolling, meta-gradients, checkpoints
 
 pub mod algorithm;
 pub mod data;
 pub mod field;
 pub mod files;
 pub mod graph;
+pub mod method;
 pub mod network;
 pub mod problem;
 pub mod random;
 pub mod report;
+pub mod ron;
+pub mod roster;
 pub mod rule;
 pub mod simulate;
 #[cfg(feature = "train")]

@@ -4,7 +4,8 @@
 use starling::graph::GraphSpec;
 use starling::network::Network;
 use starling::problem::{ProblemSpec, Role};
-use starling::rule::{AlgorithmSpec, parse_ron};
+use starling::ron::parse_ron;
+use starling::roster::AlgorithmSpec;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

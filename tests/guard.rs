@@ -9,11 +9,12 @@ use starling::graph::{Graph, GraphSpec};
 use starling::network::Network;
 use starling::problem::{Loss, Optimum, Problem, ProblemSpec, Regularizer, Role, Shard, optimum};
 use starling::random::{self, Stream};
+use starling::ron::parse_ron;
 use starling::rule::features::{EDGE_FEATURES, NODE_FEATURES};
+use starling::rule::frozen::start_frozen;
 use starling::rule::mlp::{Linear, Mlp};
 use starling::rule::shared::{EDGE_OUTPUTS, NODE_OUTPUTS};
-use starling::rule::spec::start_frozen;
-use starling::rule::{Constants, FrozenRule, Safeguard, Shared, SharedRule, Structure, parse_ron};
+use starling::rule::{Constants, FrozenRule, Safeguard, Shared, SharedRule, Structure};
 use starling::simulate::{Options, Status, Trace, simulate};
 use std::path::Path;
 

@@ -13,7 +13,8 @@ use starling::graph::{Graph, GraphSpec, Mixing, MixingKind};
 use starling::network::{Network, add_flows};
 use starling::problem::{Loss, Optimum, Problem, ProblemSpec, Regularizer, Role, Shard, optimum};
 use starling::random;
-use starling::rule::{AlgorithmSpec, parse_ron};
+use starling::ron::parse_ron;
+use starling::roster::AlgorithmSpec;
 use starling::simulate::{Options, Status, Trace, simulate};
 
 /// An exact method ends at or below this relative gap.
@@ -167,7 +168,7 @@ fn every_method_on_every_problem() {
                 // Nothing lies below F* by more than its certificate: two independent solvers agree.
                 let floor = -trace.gap_certificate - 1e-15;
                 let above = trace.samples.iter().all(|s| s.gap >= floor);
-                let ok = above && if method.is_exact() {
+                let ok = above && if method.about().exact {
                     trace.status == Status::Converged && last.gap <= EXACT && consensus <= 1e-6 && drift <= 1e-11
                 } else {
                     trace.status == Status::Stalled && last.gap > MISSED
@@ -984,6 +985,10 @@ fn an_iteration_is_billed_as_its_paper_says() {
         ("ProxEdMomentum", 1, 0),
         ("ProxEdMomentum(mixings: 3)", 3, 0),
         ("Admm", 1, 0),
+        ("AdGt", 2, 0),
+        ("BbTracking", 2, 0),
+        ("Sonata", 2, 0),
+        ("Sonata(mixings: 3)", 6, 0),
         ("Opapc(mixings: 1)", 1, 0),
         ("Opapc(mixings: 5)", 5, 0),
         ("Dapg(mixings: 2)", 6, 0),

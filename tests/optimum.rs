@@ -6,7 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::Deserialize;
 use starling::problem::{Loss, Optimum, Problem, ProblemSpec, Regularizer, Role, Shard, optimum};
 use starling::random;
-use starling::rule::parse_ron;
+use starling::ron::parse_ron;
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,6 +25,41 @@ struct Case {
     objective: f64,
     nonzeros: usize,
     solution: Vec<f64>,
+}
+
+/// What `fixtures/optimum/losses.py` records.
+#[derive(Deserialize)]
+struct LossFixture {
+    cases: Vec<LossCase>,
+}
+
+#[derive(Deserialize)]
+struct LossCase {
+    dataset: String,
+    loss: Loss,
+    l1: f64,
+    l2: f64,
+    objective: f64,
+}
+
+/// Huber, squared hinge and quantile: scipy's optimum, and a certificate that says as much.
+#[test]
+fn other_losses_agree_with_scipy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read(root.join("tests/fixtures/optimum/losses.json")).unwrap();
+    let fixture: LossFixture = serde_json::from_slice(&text).unwrap();
+    assert_eq!(fixture.cases.len(), 12);
+    for case in fixture.cases {
+        let path = root.join(format!("datasets/{}.libsvm.gz", case.dataset));
+        let (loss, l1, l2) = (case.loss, case.l1, case.l2);
+        let text = format!("Data(path: {path:?}, loss: {loss}, l1: {l1}, l2: {l2})");
+        let problem = problem(&text, 1, 0);
+        let optimum = optimum::solve(&problem).unwrap();
+        let apart = (optimum.objective / case.objective - 1.0).abs();
+        assert!(apart < 1e-8, "{text}: {} {apart:e}", optimum.objective);
+        let certificate = optimum.certificate / optimum.objective;
+        assert!(certificate < 1e-9, "{text}: {certificate:e}");
+    }
 }
 
 fn problem(text: &str, agents: usize, trial: u64) -> Problem {

@@ -3,9 +3,10 @@
 mod common;
 
 use common::{fixtures, random_problem, relative_error, ring, star};
-use starling::algorithm::{Abc, AbcKind, Algorithm};
+use starling::algorithm::Algorithm;
 use starling::field::Field;
 use starling::graph::Graph;
+use starling::method::{Abc, AbcKind};
 use starling::network::Network;
 use starling::problem::{Loss, Problem, Regularizer};
 use starling::rule::milodo::{Milodo, MilodoRule};

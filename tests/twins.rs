@@ -18,7 +18,7 @@ use starling::network::Network;
 use starling::problem::{Loss, Optimum, Problem, Regularizer};
 use starling::random;
 #[cfg(feature = "wgpu")]
-use starling::rule::parse_ron;
+use starling::ron::parse_ron;
 use starling::rule::shared::Ranges;
 use starling::rule::{Constants, Milodo, Shared, SharedRule};
 use starling::train::TrainDevice;
@@ -41,12 +41,22 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 }
 
 /// Names, losses and regularizers that are tried one by one.
-fn kinds() -> [(&'static str, Loss, Regularizer); 5] {
+fn kinds() -> [(&'static str, Loss, Regularizer); 8] {
     let r = |l1, l2, bounds| Regularizer::new(l1, l2, bounds).unwrap();
     [
         ("lasso", Loss::LeastSquares, r(0.02, 0.0, None)),
         ("logistic", Loss::Logistic, r(0.01, 0.0, None)),
         ("elastic net", Loss::LeastSquares, r(0.02, 0.1, None)),
+        ("huber", Loss::Huber { delta: 0.3 }, r(0.02, 0.0, None)),
+        ("squared hinge", Loss::SquaredHinge, r(0.01, 0.05, None)),
+        (
+            "quantile",
+            Loss::Quantile {
+                level: 0.7,
+                smoothing: 0.4,
+            },
+            r(0.01, 0.02, None),
+        ),
         ("box", Loss::LeastSquares, r(0.0, 0.0, Some((-0.15, 0.2)))),
         (
             "boxed elastic net",
@@ -259,12 +269,28 @@ fn reference_gap(problem: &Problem, optimum: &Optimum, x: &[f64]) -> f64 {
     let mut total = 0.0;
     for shard in problem.shards() {
         let weight = 1.0 / (problem.agents() * shard.targets.len()) as f64;
-        for row in shard.features.chunks_exact(d) {
+        for (number, row) in shard.features.chunks_exact(d).enumerate() {
             let (start, end) = (dot(row, &optimum.x), dot(row, x));
             let moved = end - start;
             let curvature = |t: f64| match problem.loss() {
                 Loss::LeastSquares => 1.0,
                 Loss::Logistic => 1.0 / (2.0 + 2.0 * (start + t * moved).cosh()),
+                _ => f64::NAN,
+            };
+            // ∫₀¹ (φ'(u* + tδ) − φ'(u*)) δ dt where the curvature jumps: slopes are continuous, so Simpson's rule holds there too.
+            let b = shard.targets[number];
+            let slope = |u: f64| match problem.loss() {
+                Loss::Huber { delta } => (u - b).clamp(-delta, delta),
+                Loss::SquaredHinge => -b * (1.0 - b * u).max(0.0),
+                Loss::Quantile { level, smoothing } => {
+                    ((u - b) / smoothing).clamp(-level, 1.0 - level)
+                }
+                _ => f64::NAN,
+            };
+            let jumps = curvature(0.0).is_nan();
+            let integrand = |t: f64| match jumps {
+                true => (slope(start + t * moved) - slope(start)) / moved,
+                false => (1.0 - t) * curvature(t),
             };
             // Simpson's rule.
             let integral: f64 = (0..=NODES)
@@ -275,7 +301,7 @@ fn reference_gap(problem: &Problem, optimum: &Optimum, x: &[f64]) -> f64 {
                     } else {
                         2.0 + 2.0 * (k % 2) as f64
                     };
-                    factor * (1.0 - t) * curvature(t)
+                    factor * integrand(t)
                 })
                 .sum();
             total += weight * integral / (3 * NODES) as f64 * moved * moved;

@@ -2,7 +2,8 @@
 
 #![cfg(feature = "train")]
 
-use starling::rule::{FrozenRule, parse_ron};
+use starling::ron::parse_ron;
+use starling::rule::FrozenRule;
 use starling::train::Recipe;
 use starling::train::checkpoint::recipe_hash;
 use std::path::PathBuf;

@@ -4,7 +4,8 @@
 use burn::tensor::{DType, Device};
 use starling::graph::{Graph, GraphSpec};
 use starling::problem::{Optimum, Problem, ProblemSpec, Role};
-use starling::rule::{Constants, Milodo, Shared, parse_ron, shared::Ranges};
+use starling::ron::parse_ron;
+use starling::rule::{Constants, Milodo, Shared, shared::Ranges};
 use starling::train::batch::{Batch, Place};
 use starling::train::chunks::chunk_size;
 use starling::train::milodo::MilodoModule;

@@ -12,7 +12,7 @@ mod common;
 use common::{chunks, lasso, milodo_module, ring, shared_module, shared_rule};
 use starling::network::Network;
 use starling::problem::Role;
-use starling::rule::{Shared, Structure, spec};
+use starling::rule::{Shared, Structure, frozen};
 use starling::train::batch::Batch;
 use starling::train::meta_loss::MetaLoss;
 use starling::train::milodo::MilodoModule;
@@ -88,7 +88,7 @@ fn main() {
             });
             let mut network = Network::new(&graph);
             let mut process =
-                spec::start_frozen("ours", structure, &problem, &mut network).expect("started");
+                frozen::start_frozen("ours", structure, &problem, &mut network).expect("started");
             let steps = 2_000;
             let seconds = time(steps, || {
                 (0..steps).for_each(|_| process.step(&problem, &mut network));

@@ -2,12 +2,14 @@
 
 use super::stop;
 use rayon::prelude::*;
+use starling::algorithm::AlgorithmError;
 use starling::algorithm::Process;
 use starling::graph::Graph;
 use starling::network::Network;
 use starling::problem::{Optimum, Problem, ProblemSpec, Role, optimum};
-use starling::rule::spec::start_frozen;
-use starling::rule::{AlgorithmError, AlgorithmSpec, FrozenRule};
+use starling::roster::AlgorithmSpec;
+use starling::rule::FrozenRule;
+use starling::rule::frozen::start_frozen;
 use starling::simulate::run::{COARSE, gap_certificate};
 use starling::simulate::tuning::{Certified, Tuned};
 use starling::simulate::{Options, Trace, simulate};

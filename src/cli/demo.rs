@@ -2,7 +2,9 @@
 
 use super::{Context, audit, eval, input, output, run as run_verb, stop, train};
 use starling::files::write_atomic;
-use starling::rule::{AlgorithmSpec, FrozenRule, parse_ron};
+use starling::ron::parse_ron;
+use starling::roster::AlgorithmSpec;
+use starling::rule::FrozenRule;
 use starling::simulate::Options;
 use starling::simulate::audit::Effort;
 use starling::simulate::tuning::Goal;

@@ -10,7 +10,7 @@ use starling::files::{check_writable, write_atomic};
 use starling::graph::{Graph, svg};
 use starling::problem::{Optimum, Problem, ProblemSpec};
 use starling::report::{Block, Page, Plot, Section, Table};
-use starling::rule::AlgorithmSpec;
+use starling::roster::AlgorithmSpec;
 use starling::simulate::run::TARGETS;
 use starling::simulate::tuning::Goal;
 use starling::simulate::{Options, Sample, Status, Trace};
@@ -327,7 +327,7 @@ fn short(spec: &ProblemSpec) -> String {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            format!("{} ({loss:?})", file.split('.').next().unwrap_or(&file))
+            format!("{} ({loss})", file.split('.').next().unwrap_or(&file))
         }
         family => family.to_string(),
     }

@@ -47,7 +47,7 @@ struct Report {
 
 pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let kinds = match &args.mixing {
-        Some(name) => vec![starling::rule::parse_ron::<MixingKind>("--mixing", name)?],
+        Some(name) => vec![starling::ron::parse_ron::<MixingKind>("--mixing", name)?],
         None => vec![
             MixingKind::LazyMetropolis,
             MixingKind::Metropolis,

@@ -3,8 +3,9 @@
 use starling::data::Column;
 use starling::files::read_text;
 use starling::graph::{Graph, GraphSpec};
-use starling::problem::{ProblemSpec, optimum};
-use starling::rule::{AlgorithmSpec, SpecError, parse_ron};
+use starling::problem::{Loss, ProblemSpec, optimum};
+use starling::ron::{SpecError, parse_ron};
+use starling::roster::AlgorithmSpec;
 use std::path::{Path, PathBuf};
 
 /// The most problems of one command: all are held in memory, and every method runs on each.
@@ -38,10 +39,13 @@ pub fn graph(option: &str, typed: &str, seed: u64) -> anyhow::Result<Graph> {
 pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
     let (origin, content) = text("--problem", typed)?;
     parse_ron(&origin, &content).map_err(|e| {
+        let losses = Loss::FORMS.join(" | ");
         with_names(
             e,
-            "Lasso(dimension: 300, rows: 10, l1: 0.1) Logistic(dimension: 50, rows: 20, l1: 0.01) \
-            Data(path: \"file\", loss: LeastSquares | Logistic, l1: 0.01 or l1_share: 0.1; of a CSV file header: true, target: \"y\" or 3, skip: [0])",
+            &format!(
+                "Lasso(dimension: 300, rows: 10, l1: 0.1) Logistic(dimension: 50, rows: 20, l1: 0.01) \
+                 Data(path: \"file\", loss: {losses}, l1: 0.01 or l1_share: 0.1; of a CSV file header: true, target: \"y\" or 3, skip: [0])"
+            ),
         )
     })
 }
@@ -50,9 +54,11 @@ pub fn problem(typed: &str) -> anyhow::Result<ProblemSpec> {
 pub fn algorithm(option: &str, typed: &str) -> anyhow::Result<AlgorithmSpec> {
     let (origin, content) = text(option, typed)?;
     AlgorithmSpec::parse(&origin, &content).map_err(|e| {
-        with_names(e, "ProxDgd PgExtra Nids DiagonalNids ProxEd ProxEdFast ProxEdMomentum ProxAtc SemiAtc Diging Dlm Dapg Odapg Opapc Admm \
-            Constants Rule(\"file\"), \
-            bare or with options: ProxEd(step: 0.03)")
+        let names = AlgorithmSpec::NAMES.join(" ");
+        with_names(
+            e,
+            &format!("{names} Rule(\"file\"), bare or with options: ProxEd(step: 0.03)"),
+        )
     })
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use starling::graph::Graph;
 use starling::problem::{Optimum, Problem};
 use starling::report::{Plot, Series};
-use starling::rule::AlgorithmSpec;
+use starling::roster::AlgorithmSpec;
 use starling::simulate::{Sample, Status, Trace};
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use starling::graph::Graph;
 use starling::network::Network;
 use starling::problem::{ProblemSpec, Role, optimum};
 use starling::report::Plot;
-use starling::rule::AlgorithmSpec;
+use starling::roster::AlgorithmSpec;
 use starling::simulate::{Options, Trace, simulate};
 use std::path::{Path, PathBuf};
 

@@ -3,7 +3,7 @@
 use super::{Context, output, stop};
 use protobuf::Message;
 use starling::files::read_text;
-use starling::rule::parse_ron;
+use starling::ron::parse_ron;
 use starling::train::checkpoint::{Folder, Position, read_recipe};
 use starling::train::trainer::{Outcome, Save, Settings};
 use starling::train::{DeviceChoice, Progress, Recipe, TrainDevice, train};

@@ -5,7 +5,7 @@ use super::{Context, input, output, stop};
 use rayon::prelude::*;
 use starling::graph::Graph;
 use starling::problem::{ProblemSpec, Role, optimum};
-use starling::rule::AlgorithmSpec;
+use starling::roster::AlgorithmSpec;
 use starling::simulate::tuning::{Certified, Goal, Tuned, tune};
 
 /// Find the best step of handcrafted methods for a problem family.

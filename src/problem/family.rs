@@ -72,6 +72,9 @@ pub enum ProblemSpec {
         /// Correlation of neighbouring columns, at least 0 and below 1.
         #[serde(default)]
         correlation: f64,
+        /// In place of `LeastSquares`.
+        #[serde(default = "least_squares", skip_serializing_if = "is_least_squares")]
+        loss: Loss,
         /// Share of features that are not zero, above 0 and at most 1.
         #[serde(default = "default_density", skip_serializing_if = "is_dense")]
         density: f64,
@@ -106,6 +109,9 @@ pub enum ProblemSpec {
         /// Correlation of neighbouring columns, at least 0 and below 1.
         #[serde(default)]
         correlation: f64,
+        /// In place of `Logistic`.
+        #[serde(default = "logistic", skip_serializing_if = "is_logistic")]
+        loss: Loss,
         /// Share of features that are not zero, above 0 and at most 1.
         #[serde(default = "default_density", skip_serializing_if = "is_dense")]
         density: f64,
@@ -158,6 +164,18 @@ fn default_noise() -> f64 {
 fn default_sparsity() -> f64 {
     0.75
 }
+fn least_squares() -> Loss {
+    Loss::LeastSquares
+}
+fn logistic() -> Loss {
+    Loss::Logistic
+}
+fn is_least_squares(loss: &Loss) -> bool {
+    *loss == Loss::LeastSquares
+}
+fn is_logistic(loss: &Loss) -> bool {
+    *loss == Loss::Logistic
+}
 fn default_density() -> f64 {
     1.0
 }
@@ -169,10 +187,10 @@ fn default_standardize() -> bool {
     true
 }
 
-/// The parameters of a LASSO (`loss: LeastSquares`) or logistic family.
+/// The parameters of a family with targets (LASSO) or with labels (logistic).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Synthetic {
-    /// `LeastSquares` or `Logistic`.
+    /// Of labels for the logistic family, else for the LASSO.
     pub loss: Loss,
     /// `d`
     pub dimension: usize,
@@ -200,9 +218,9 @@ pub struct Synthetic {
 
 impl std::fmt::Display for Synthetic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let family = match self.loss {
-            Loss::LeastSquares => "Lasso",
-            Loss::Logistic => "Logistic",
+        let (family, usual) = match self.loss.labels() {
+            false => ("Lasso", Loss::LeastSquares),
+            true => ("Logistic", Loss::Logistic),
         };
         let (dimension, rows) = (self.dimension, self.rows);
         write!(
@@ -222,6 +240,9 @@ impl std::fmt::Display for Synthetic {
         }
         if self.correlation != 0.0 {
             write!(f, ", correlation: {}", self.correlation)?;
+        }
+        if self.loss != usual {
+            write!(f, ", loss: {}", self.loss)?;
         }
         if self.density != default_density() {
             write!(f, ", density: {}", self.density)?;
@@ -251,7 +272,7 @@ impl std::fmt::Display for ProblemSpec {
         else {
             return parameters.fmt(f);
         };
-        write!(f, "Data(path: {:?}, loss: {loss:?}", path.to_string_lossy())?;
+        write!(f, "Data(path: {:?}, loss: {loss}", path.to_string_lossy())?;
         match l1_share {
             Some(share) => write!(f, ", l1_share: {share}")?,
             None => write!(f, ", l1: {}", parameters.l1)?,
@@ -393,7 +414,12 @@ impl Synthetic {
 
     fn shards(&self, agents: usize, seed: u64, role: Role, trial: u64) -> Vec<Shard> {
         let d = self.dimension;
-        let purpose = |what: &str| format!("{:?}/{}/{what}", self.loss, role.name());
+        // The same data whatever their loss.
+        let family = match self.loss.labels() {
+            false => "LeastSquares",
+            true => "Logistic",
+        };
+        let purpose = |what: &str| format!("{family}/{}/{what}", role.name());
         let mut rng = random::stream(seed, &purpose("truth"), &[trial]);
         let mut truth: Vec<f64> = (0..d).map(|_| normal(&mut rng)).collect();
         let zeros = ((self.sparsity * d as f64) as usize).min(d);
@@ -442,11 +468,13 @@ impl Synthetic {
                     }
                     let clean = crate::field::dot(&shard.features[start..], &local);
                     let observed = clean + self.noise * normal(&mut rng);
-                    shard.targets.push(match self.loss {
-                        Loss::LeastSquares => observed,
-                        Loss::Logistic if observed > 0.0 => 1.0,
-                        Loss::Logistic => -1.0,
-                    });
+                    shard
+                        .targets
+                        .push(match (self.loss.labels(), observed > 0.0) {
+                            (false, _) => observed,
+                            (true, true) => 1.0,
+                            (true, false) => -1.0,
+                        });
                 }
                 shard
             })
@@ -470,6 +498,7 @@ impl ProblemSpec {
         role: Role,
         trial: u64,
     ) -> Result<Problem, ProblemError> {
+        self.check_loss()?;
         let parameters = self.parameters();
         let Self::Data {
             path,
@@ -515,11 +544,11 @@ impl ProblemSpec {
             let label = |b: &f64| if b == class { 1.0 } else { -1.0 };
             set.targets = set.targets.iter().map(label).collect();
         }
-        if *loss == Loss::Logistic {
+        if loss.labels() {
             set.binary_targets()?;
         }
         let key = || random::stream(seed, role.name(), &[trial]).random();
-        let one_split = *split == Split::Sorted && *loss == Loss::LeastSquares;
+        let one_split = *split == Split::Sorted && !loss.labels();
         let mut split_by = seed;
         match role {
             Role::Test => {}
@@ -544,6 +573,23 @@ impl ProblemSpec {
         Ok(problem)
     }
 
+    /// Whether the loss goes with the family's targets.
+    fn check_loss(&self) -> Result<(), ProblemError> {
+        let (loss, labels) = match self {
+            Self::Lasso { loss, .. } => (loss, false),
+            Self::Logistic { loss, .. } => (loss, true),
+            Self::Data { .. } => return Ok(()),
+        };
+        if loss.labels() == labels {
+            return Ok(());
+        }
+        let expected = match labels {
+            true => "a loss of labels (Logistic, SquaredHinge); the family Lasso has the others",
+            false => "a loss of numbers; the family Logistic has those of labels",
+        };
+        Err(ProblemError::parameter("loss", loss, expected))
+    }
+
     /// The parameters; of a data set those it shares with the families, the sizes 0.
     fn parameters(&self) -> Synthetic {
         match *self {
@@ -557,10 +603,11 @@ impl ProblemSpec {
                 sparsity,
                 heterogeneity,
                 correlation,
+                loss,
                 density,
                 published,
             } => Synthetic {
-                loss: Loss::LeastSquares,
+                loss,
                 dimension,
                 rows,
                 l1,
@@ -583,6 +630,7 @@ impl ProblemSpec {
                 sparsity,
                 heterogeneity,
                 correlation,
+                loss,
                 density,
             } => Synthetic {
                 l1,
@@ -593,7 +641,7 @@ impl ProblemSpec {
                 heterogeneity,
                 correlation,
                 density,
-                ..Synthetic::new(Loss::Logistic, dimension, rows)
+                ..Synthetic::new(loss, dimension, rows)
             },
             Self::Data {
                 loss,

@@ -7,19 +7,21 @@ pub struct LeastSquares;
 
 impl RowLoss for LeastSquares {
     #[inline(always)]
-    fn value(u: f64, b: f64) -> f64 {
+    fn value(&self, u: f64, b: f64) -> f64 {
         0.5 * (u - b) * (u - b)
     }
     #[inline(always)]
-    fn slope(u: f64, b: f64) -> f64 {
+    fn slope(&self, u: f64, b: f64) -> f64 {
         u - b
     }
     #[inline(always)]
-    fn curvature(_: f64, _: f64) -> f64 {
+    fn curvature(&self, _: f64, _: f64) -> f64 {
         1.0
     }
-    const CURVATURE_BOUND: f64 = 1.0;
-    fn conjugate(nu: f64, b: f64) -> f64 {
+    fn curvature_bound(&self) -> f64 {
+        1.0
+    }
+    fn conjugate(&self, nu: f64, b: f64) -> f64 {
         nu * (0.5 * nu + b)
     }
 }

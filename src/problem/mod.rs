@@ -5,12 +5,15 @@
 
 mod compact;
 mod family;
+mod huber;
 mod least_squares;
 mod logistic;
 mod loss;
 pub mod optimum;
+mod quantile;
 mod regularizer;
 mod rows;
+mod squared_hinge;
 
 pub use family::{ProblemSpec, Role, Synthetic};
 pub use loss::Loss;
@@ -74,7 +77,7 @@ impl ProblemError {
 pub struct Shard {
     /// Row-major `[rows, dimension]`.
     pub features: Vec<f64>,
-    /// One target per row; ±1 for the logistic loss.
+    /// One target per row; ±1 for losses of labels.
     pub targets: Vec<f64>,
 }
 
@@ -105,6 +108,9 @@ impl Problem {
         shards: Vec<Shard>,
         regularizer: Regularizer,
     ) -> Result<Self, ProblemError> {
+        if let Some((name, found, expected)) = loss.fault() {
+            return Err(ProblemError::parameter(name, found, expected));
+        }
         if dimension == 0 {
             return Err(ProblemError::parameter("dimension", 0, "at least 1"));
         }
@@ -135,13 +141,13 @@ impl Problem {
             {
                 return Err(shape(format!("the value {v}"), "finite numbers".into()));
             }
-            if loss == Loss::Logistic
+            if loss.labels()
                 && let Some(b) = shard.targets.iter().find(|b| b.abs() != 1.0)
             {
                 return Err(shape(format!("the label {b}"), "−1 or +1".into()));
             }
         }
-        let bound = with_loss!(loss, L => L::CURVATURE_BOUND);
+        let bound = with_loss!(loss, l => l.curvature_bound());
         let smoothness = shards
             .iter()
             .map(|s| bound * optimum::gram_norm(&s.features, dimension) / s.targets.len() as f64)
@@ -201,7 +207,7 @@ impl Problem {
     /// largest curvature, over its rows.
     pub fn trace(&self, agent: usize) -> f64 {
         let shard = &self.shards[agent];
-        let bound = with_loss!(self.loss, L => L::CURVATURE_BOUND);
+        let bound = with_loss!(self.loss, l => l.curvature_bound());
         bound * dot(&shard.features, &shard.features) / shard.targets.len() as f64
     }
     /// `L = max_i L_i`; 1 where all features are zero, so that steps in units of `1/L` stay finite.
@@ -221,7 +227,7 @@ impl Problem {
     /// all features are zero.
     pub fn smoothness_of_mean(&self) -> f64 {
         *self.of_mean.get_or_init(|| {
-            let bound = with_loss!(self.loss, L => L::CURVATURE_BOUND);
+            let bound = with_loss!(self.loss, l => l.curvature_bound());
             let mut v: Vec<f64> = (0..self.dimension)
                 .map(|k| 1.0 + 0.1 * (k as f64).sin())
                 .collect();
@@ -262,8 +268,8 @@ impl Problem {
         let scale = 1.0 / self.shards[agent].targets.len() as f64;
         let (shard, _) = self.rows(agent);
         out.fill(0.0);
-        with_loss!(self.loss, L => {
-            let slope = |r: usize, u| scale * L::slope(u, shard.targets[r]);
+        with_loss!(self.loss, l => {
+            let slope = |r: usize, u| scale * l.slope(u, shard.targets[r]);
             rows::add_gradient(&shard.features, x, slope, out);
         });
     }
@@ -276,7 +282,7 @@ impl Problem {
     /// Writes to `out` (length `d`) the diagonal of `sup φ''·A_iᵀA_i/m_i`, the matrix that bounds `∇²f_i` from above.
     pub fn curvature_diagonal(&self, agent: usize, out: &mut [f64]) {
         let shard = &self.shards[agent];
-        let bound = with_loss!(self.loss, L => L::CURVATURE_BOUND) / shard.targets.len() as f64;
+        let bound = with_loss!(self.loss, l => l.curvature_bound()) / shard.targets.len() as f64;
         out.fill(0.0);
         for row in shard.features.chunks_exact(self.dimension) {
             for (h, a) in out.iter_mut().zip(row) {
@@ -288,8 +294,8 @@ impl Problem {
     /// `f_i(x)`.
     pub fn local_loss(&self, agent: usize, x: &[f64]) -> f64 {
         let (shard, mut total) = self.rows(agent);
-        with_loss!(self.loss, L => {
-            rows::products(&shard.features, x, |r, u| total += L::value(u, shard.targets[r]));
+        with_loss!(self.loss, l => {
+            rows::products(&shard.features, x, |r, u| total += l.value(u, shard.targets[r]));
         });
         total / self.shards[agent].targets.len() as f64
     }
@@ -451,23 +457,29 @@ mod tests {
 
     #[test]
     fn row_losses_match_their_derivatives_and_conjugates() {
-        fn check<L: RowLoss>() {
+        fn check(l: impl RowLoss) {
             for b in [-1.0, 1.0] {
                 for u in [-30.0, -2.0, -0.1, 0.0, 0.7, 5.0, 30.0] {
                     let h = 1e-5;
-                    let slope = (L::value(u + h, b) - L::value(u - h, b)) / (2.0 * h);
-                    assert!((slope - L::slope(u, b)).abs() < 1e-8);
-                    let curvature = (L::slope(u + h, b) - L::slope(u - h, b)) / (2.0 * h);
-                    assert!((curvature - L::curvature(u, b)).abs() < 1e-8);
-                    let nu = L::slope(u, b);
-                    let fenchel = L::value(u, b) + L::conjugate(nu, b) - u * nu;
+                    let slope = (l.value(u + h, b) - l.value(u - h, b)) / (2.0 * h);
+                    assert!((slope - l.slope(u, b)).abs() < 1e-8);
+                    let curvature = (l.slope(u + h, b) - l.slope(u - h, b)) / (2.0 * h);
+                    assert!((curvature - l.curvature(u, b)).abs() < 1e-8);
+                    let nu = l.slope(u, b);
+                    let fenchel = l.value(u, b) + l.conjugate(nu, b) - u * nu;
                     assert!(fenchel.abs() < 1e-9 * (1.0 + u.abs()), "{u} {b} {fenchel}");
                 }
             }
         }
-        check::<least_squares::LeastSquares>();
-        check::<logistic::Logistic>();
-        assert!(Logistic::value(-800.0, 1.0) == 800.0 && Logistic::value(800.0, 1.0) == 0.0);
+        check(least_squares::LeastSquares);
+        check(logistic::Logistic);
+        check(huber::Huber { delta: 0.7 });
+        check(squared_hinge::SquaredHinge);
+        check(quantile::Quantile {
+            level: 0.3,
+            smoothing: 0.5,
+        });
+        assert!(Logistic.value(-800.0, 1.0) == 800.0 && Logistic.value(800.0, 1.0) == 0.0);
         use logistic::Logistic;
     }
 

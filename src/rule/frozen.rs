@@ -1,7 +1,11 @@
 //! The frozen rule file `rule.ron`: self-contained text with version, structure, weights and provenance.
 
-use super::{Milodo, Shared};
+use super::milodo::MilodoRule;
+use super::{Milodo, Shared, SharedRule};
+use crate::algorithm::{AlgorithmError, Process, fits, start};
 use crate::files::{FileError, read_text, write_atomic};
+use crate::network::Network;
+use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -178,6 +182,30 @@ impl FrozenRule {
         check("agents", agents, p.agents);
         check("dimensions", dimension, p.dimension);
         notes
+    }
+}
+
+/// Starts a rule that is already in memory; `name` is for messages.
+///
+/// # Errors
+/// Another number of agents than the graph's, more numbers than fit, a `milodo` rule on another graph than its own.
+pub fn start_frozen(
+    name: &str,
+    structure: Structure,
+    problem: &Problem,
+    network: &mut Network,
+) -> Result<Box<dyn Process>, AlgorithmError> {
+    let graph = network.graph();
+    fits(name, problem, graph)?;
+    match structure {
+        Structure::Shared(shared) => Ok(start(SharedRule::new(shared, graph)?, problem, network)),
+        Structure::Milodo(milodo) => {
+            let rule = MilodoRule::new(milodo, graph).map_err(|reason| AlgorithmError::Misfit {
+                rule: name.into(),
+                reason,
+            })?;
+            Ok(start(rule, problem, network))
+        }
     }
 }
 

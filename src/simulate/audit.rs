@@ -8,14 +8,15 @@
 //! - *held out*: the share of fresh problems and graphs on which it diverged, with a 95 % Wilson interval.
 
 use super::{OptimumRefuted, Options, Status, simulate};
+use crate::algorithm::AlgorithmError;
 use crate::algorithm::Process;
 use crate::field::{Field, larger};
 use crate::graph::{Graph, GraphSpec};
 use crate::network::Network;
 use crate::problem::{Loss, Problem, ProblemError, Regularizer, Role, Shard, Synthetic, optimum};
 use crate::random;
-use crate::rule::spec::start_frozen;
-use crate::rule::{AlgorithmError, Structure};
+use crate::rule::Structure;
+use crate::rule::frozen::start_frozen;
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::Serialize;

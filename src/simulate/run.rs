@@ -357,7 +357,8 @@ mod tests {
     use super::*;
     use crate::graph::GraphSpec;
     use crate::problem::{ProblemSpec, Role, optimum};
-    use crate::rule::{AlgorithmSpec, parse_ron};
+    use crate::ron::parse_ron;
+    use crate::roster::AlgorithmSpec;
 
     fn run(
         problem: &str,

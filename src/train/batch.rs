@@ -7,6 +7,7 @@
 //! The gap is computed without cancellation, so that f32 resolves gaps far below 1e-7: with `u = a·x`,
 //! `F(x) − F* = Σ_r w_r [φ(u) − φ(u*) − φ'(u*)(u − u*)] + Σ_k [g*_k (x_k − x*_k) + r(x_k) − r(x*_k)]`, `g* = ∇f(x*)`.
 
+use super::loss;
 use crate::graph::{Graph, GraphError};
 use crate::problem::{Loss, Optimum, Problem, Regularizer};
 use crate::rule::features::Conditioning;
@@ -253,13 +254,7 @@ impl Batch {
 
     /// `φ'(u, b)`
     fn slope(&self, u: Tensor<3>) -> Tensor<3> {
-        match self.loss {
-            Loss::LeastSquares => u - self.targets.clone(),
-            // −b σ(−b u)
-            Loss::Logistic => {
-                -self.targets.clone() * activation::sigmoid(-(self.targets.clone() * u))
-            }
-        }
+        loss::slope(self.loss, u, self.targets.clone())
     }
 
     /// Every agent's gradient at its own row; `[n·B, d]` → `[n·B, d]`.
@@ -321,10 +316,7 @@ impl Batch {
     /// `F(x̄)` of every problem, `[B]`.
     pub fn objective(&self, x: Tensor<2>) -> Tensor<1> {
         let (u, mean) = self.mean(x);
-        let value = match self.loss {
-            Loss::LeastSquares => (u - self.targets.clone()).square() * 0.5,
-            Loss::Logistic => activation::softplus(-(self.targets.clone() * u), 1.0),
-        };
+        let value = loss::value(self.loss, u, self.targets.clone());
         let r = &self.regularizer;
         let penalty = mean.clone().abs() * r.l1 + mean.square() * (0.5 * r.l2);
         self.weighted(value) + penalty.sum_dim(2).reshape([self.problems])
@@ -337,10 +329,7 @@ impl Batch {
         };
         let (u, mean) = self.mean(x);
         let moved = u - at.margin.clone();
-        let bregman = match self.loss {
-            Loss::LeastSquares => moved.square() * 0.5,
-            Loss::Logistic => self.logistic_bregman(at.margin.clone(), moved),
-        };
+        let bregman = loss::bregman(self.loss, at.margin.clone(), moved, self.targets.clone());
         let r = &self.regularizer;
         let step = mean.clone() - at.x.clone();
         // r(x) − r(x*) + g*(x − x*) ≥ 0, each coordinate by itself.
@@ -348,30 +337,5 @@ impl Batch {
         let linear = (mean.abs() - at.x.clone().abs()) * r.l1 + at.gradient.clone() * step;
         let slack = (linear + curved).sum_dim(2).reshape([self.problems]);
         (self.weighted(bregman) + activation::relu(slack)) / at.objective.clone()
-    }
-
-    /// `φ(u) − φ(u*) − φ'(u*)(u − u*)` for the logistic loss: its Taylor series to sixth order where `|u − u*| < 0.3`
-    /// (relative error there below 1e-6, as that of the formula in f32).
-    fn logistic_bregman(&self, margin: Tensor<3>, moved: Tensor<3>) -> Tensor<3> {
-        let b = self.targets.clone();
-        let p: Tensor<3> = activation::sigmoid(-(b.clone() * margin.clone()));
-        // With q = p(1−p) and s = −b(1−2p), φ'' and on: q, qs, q(1−6q), qs(1−12q), q(1−30q+120q²).
-        let q: Tensor<3> = p.clone() * (1.0 - p.clone());
-        let s: Tensor<3> = b.clone() * (p.clone() * 2.0 - 1.0);
-        let fourth: Tensor<3> = q.clone() * (-6.0) + 1.0;
-        let fifth: Tensor<3> = s.clone() * (q.clone() * (-12.0) + 1.0);
-        let sixth: Tensor<3> = q.clone() * (q.clone() * 120.0 - 30.0) + 1.0;
-        let small: Tensor<3> = moved.clone().clamp(-0.3, 0.3);
-        let mut series: Tensor<3> = sixth / 720.0;
-        for coefficient in [fifth / 120.0, fourth / 24.0, s / 6.0] {
-            series = coefficient + small.clone() * series;
-        }
-        let series = q * small.clone().square() * (small * series + 0.5);
-        let softplus = |t: Tensor<3>| activation::softplus(t, 1.0);
-        let direct = softplus(-(b.clone() * (margin.clone() + moved.clone())))
-            - softplus(-(b.clone() * margin))
-            + b * p * moved.clone();
-        let near = moved.abs().lower_scalar(0.3);
-        direct.mask_where(near, series)
     }
 }

@@ -1,10 +1,12 @@
 //! What training can fail with.
 
 use super::device::DeviceError;
+use crate::algorithm::AlgorithmError;
 use crate::files::FileError;
 use crate::graph::GraphError;
 use crate::problem::ProblemError;
-use crate::rule::{AlgorithmError, RuleError, SpecError};
+use crate::ron::SpecError;
+use crate::rule::RuleError;
 use crate::simulate::OptimumRefuted;
 use std::path::PathBuf;
 

@@ -9,6 +9,7 @@ pub mod chunks;
 pub mod device;
 mod error;
 pub mod kernel;
+mod loss;
 pub mod meta_loss;
 pub mod milodo;
 pub mod parameters;

@@ -14,7 +14,7 @@ use crate::graph::Graph;
 use crate::network::Network;
 use crate::problem::{Optimum, Problem, ProblemSpec, Role, optimum};
 use crate::random;
-use crate::rule::spec::start_frozen;
+use crate::rule::frozen::start_frozen;
 use crate::rule::{FrozenRule, Milodo, Provenance, Structure};
 use crate::simulate::{Options, Status, simulate};
 use burn::tensor::DType;

@@ -161,10 +161,7 @@ pub fn random_problem(
             .collect();
         let target = |_| {
             let t: f64 = rng.random_range(-1.0..1.0);
-            match loss {
-                Loss::LeastSquares => t,
-                Loss::Logistic => t.signum(),
-            }
+            if loss.labels() { t.signum() } else { t }
         };
         Shard {
             features,

@@ -16,7 +16,7 @@ use starling::files::{FileError, write_atomic};
 use starling::graph::{Graph, Mixing, MixingKind};
 use starling::network::Network;
 use starling::problem::{ProblemSpec, Role, optimum};
-use starling::rule::AlgorithmSpec;
+use starling::roster::AlgorithmSpec;
 use starling::simulate::tuning::{Certified, Goal, Tuned, coarse, fine};
 use starling::simulate::{Options, Status, Trace};
 use std::cell::OnceCell;
@@ -257,7 +257,7 @@ impl Cell {
                 all["tuning_data"] = hash.as_str().into();
             }
             // Constants start from what the others were tuned to.
-            if matches!(contestant.method, AlgorithmSpec::Constants { .. }) {
+            if contestant.method.constants().is_some() {
                 all["relatives"] = opponents.join(" ").into();
             }
             Entrant {
@@ -282,9 +282,9 @@ impl Cell {
             }
         }
         for method in &plan.opponents {
-            let kind = match method.is_rung() {
-                true => Kind::Rung,
-                false => Kind::Published,
+            let kind = match method.about().published {
+                true => Kind::Published,
+                false => Kind::Rung,
             };
             let name = method.to_string();
             let contestant = Contestant {
@@ -441,9 +441,9 @@ impl Cell {
 
     /// What the figures of an opponent depend on beside itself: of Constants, who the finalists are.
     fn origins<'f>(&self, entrant: &Entrant, finalists: &'f [Vec<String>]) -> &'f [Vec<String>] {
-        match entrant.contestant.method {
-            AlgorithmSpec::Constants { .. } => finalists,
-            _ => &[],
+        match entrant.contestant.method.constants() {
+            Some(_) => finalists,
+            None => &[],
         }
     }
 
@@ -725,7 +725,7 @@ impl Cell {
             contestant: contestant.name.clone(),
             kind: entrant.kind,
             group: entrant.group.clone(),
-            solves_locally: contestant.method.solves_locally(),
+            solves_locally: contestant.method.about().solves_locally,
             outside_envelope: contestant.outside_envelope(&tests[0].0),
             targets,
             gap_certificate,

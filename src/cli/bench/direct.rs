@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use starling::graph::GraphSpec;
     use starling::problem::{ProblemSpec, Role};
-    use starling::rule::parse_ron;
+    use starling::ron::parse_ron;
 
     fn direct(problem: &str, graph: GraphSpec) -> Direct {
         let spec: ProblemSpec = parse_ron("problem", problem).unwrap();

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use starling::files::read_text;
 use starling::graph::GraphSpec;
 use starling::problem::ProblemSpec;
-use starling::rule::{AlgorithmSpec, parse_ron};
+use starling::ron::parse_ron;
+use starling::roster::AlgorithmSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -91,7 +92,7 @@ impl TryFrom<String> for Methods {
     fn try_from(text: String) -> Result<Self, String> {
         if text == "all" {
             let mut all = AlgorithmSpec::handcrafted();
-            all.retain(AlgorithmSpec::is_exact);
+            all.retain(|method| method.about().exact);
             all.extend(AlgorithmSpec::parse("method", "Constants"));
             return Ok(Self(all));
         }
@@ -223,7 +224,7 @@ impl Suite {
         let opponents = cell.opponents.as_deref().unwrap_or(&self.opponents);
         let mut opponents: Vec<AlgorithmSpec> =
             opponents.iter().flat_map(|m| m.0.clone()).collect();
-        opponents.sort_by_key(|method| matches!(method, AlgorithmSpec::Constants { .. }));
+        opponents.sort_by_key(|method| method.constants().is_some());
         let rules = cell.rules.as_ref().unwrap_or(&self.rules);
         let mut targets = cell.targets.as_ref().unwrap_or(&self.targets).clone();
         targets.sort_by(|a, b| b.total_cmp(a));

@@ -5,15 +5,15 @@
 //! - Where `r` does not bound a coordinate (no l1, no l2, no box on one side) no such `ν` exists; there it is
 //!   `‖ξ‖²/(2μ(1 − t))`, `ξ ∈ ∂F(x)` the smallest subgradient, `μ` the least eigenvalue of the Hessian at `x`; `t = 0` for least
 //!   squares, `t = ‖ξ‖ max_r‖a_r‖/μ < 1` for the logistic loss, whose Hessian changes at a bounded rate (generalized
-//!   self-concordance, Bach 2010).
+//!   self-concordance, Bach 2010); losses whose curvature jumps have it where no row is near its jump.
 //! - `F(x)` itself: neither losses nor regularizers are negative.
 //!
 //! None is finer than what rounding may do to `F`.
 
 use super::{MAX_ACTIVE, Optimum, Pooled, Row};
 use crate::field::dot;
+use crate::problem::ProblemError;
 use crate::problem::loss::{RowLoss, with_loss};
-use crate::problem::{Loss, ProblemError};
 
 /// `x` with its objective and its certificate; `solver`: words on where it comes from.
 ///
@@ -46,7 +46,7 @@ pub(super) fn certify(
             "F is {objective} there; are the features too large for f64? Smaller units help"
         )));
     }
-    if certificate.is_infinite() && problem.loss() == Loss::Logistic && x.len() <= MAX_ACTIVE {
+    if certificate.is_infinite() && problem.loss().change() > 0.0 && x.len() <= MAX_ACTIVE {
         return Err(fail(
             "F may have no minimiser (separable data without a regularizer?): the Hessian vanishes with the gradient; \
              l1 or l2 above 0 helps"
@@ -74,12 +74,12 @@ pub(super) fn certify(
 /// What rounding may do to `F(x)`: to the sum over rows, and to every prediction, whose error the loss multiplies by its slope.
 fn rounding(pooled: &Pooled, x: &[f64], objective: f64) -> f64 {
     let sum = (4.0 + (pooled.rows.len() as f64).sqrt()) * objective.abs();
-    let predictions: f64 = with_loss!(pooled.problem.loss(), L => pooled.rows.iter().map(|row| {
+    let predictions: f64 = with_loss!(pooled.problem.loss(), l => pooled.rows.iter().map(|row| {
         let terms = row.features.iter().zip(x);
         let length = terms.map(|(a, x)| (a * x).powi(2)).sum::<f64>().sqrt();
         // Errors of the terms are independent: their root mean square counts. The second term: of a loss at its minimum.
         let error = f64::EPSILON * (length + row.target.abs());
-        row.weight * (L::slope(dot(row.features, x), row.target).abs() + error) * error
+        row.weight * (l.slope(dot(row.features, x), row.target).abs() + error) * error
     }).sum());
     f64::EPSILON * sum + predictions
 }
@@ -107,9 +107,9 @@ fn duality_gap(pooled: &Pooled, x: &[f64], gradient: &[f64]) -> f64 {
     } else {
         r.l1 / largest * (1.0 - 1e-16)
     };
-    let losses: f64 = with_loss!(pooled.problem.loss(), L => pooled.rows.iter().map(|row| {
+    let losses: f64 = with_loss!(pooled.problem.loss(), l => pooled.rows.iter().map(|row| {
         let (u, b) = (dot(row.features, x), row.target);
-        row.weight * (L::value(u, b) + L::conjugate(scale * L::slope(u, b), b))
+        row.weight * (l.value(u, b) + l.conjugate(scale * l.slope(u, b), b))
     }).sum());
     let regularizers: f64 = x
         .iter()
@@ -162,17 +162,25 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
         return f64::INFINITY;
     }
     let mu = sigma * sigma;
-    let t = match pooled.problem.loss() {
-        Loss::LeastSquares => 0.0,
-        Loss::Logistic => {
-            let length = |row: &Row| -> f64 {
-                let entries = row.features.iter().zip(&norms);
-                entries.map(|(a, s)| (a / s).powi(2)).sum()
-            };
-            let longest = pooled.rows.iter().map(length).fold(0.0, f64::max);
-            (norm2 * longest).sqrt() / mu
-        }
+    let length = |row: &Row| -> f64 {
+        let entries = row.features.iter().zip(&norms);
+        entries.map(|(a, s)| (a / s).powi(2)).sum::<f64>().sqrt()
     };
+    let t = with_loss!(pooled.problem.loss(), l => {
+        // The minimiser is at most ‖ξ‖/μ away: no row's curvature may jump on the way there.
+        let jumps = pooled.rows.iter().any(|row| {
+            let far = 2.0 * norm2.sqrt() / mu * length(row);
+            l.kink(dot(row.features, x), row.target) <= far
+        });
+        match l.change() {
+            _ if jumps => f64::INFINITY,
+            0.0 => 0.0,
+            m => {
+                let longest = pooled.rows.iter().map(length).fold(0.0, f64::max);
+                m * norm2.sqrt() * longest / mu
+            }
+        }
+    });
     if t < 1.0 {
         norm2 / (2.0 * mu * (1.0 - t))
     } else {

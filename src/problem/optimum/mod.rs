@@ -167,9 +167,9 @@ impl<'a> Pooled<'a> {
     /// `∇f(x)`, `f` the weighted sum of losses.
     fn gradient(&self, x: &[f64], out: &mut [f64]) {
         out.fill(0.0);
-        with_loss!(self.problem.loss(), L => for shard in self.problem.shards() {
+        with_loss!(self.problem.loss(), l => for shard in self.problem.shards() {
             let weight = weight(self.problem, shard);
-            let slope = |r: usize, u| weight * L::slope(u, shard.targets[r]);
+            let slope = |r: usize, u| weight * l.slope(u, shard.targets[r]);
             add_gradient(&shard.features, x, slope, out);
         });
     }
@@ -230,8 +230,8 @@ impl<'a> Pooled<'a> {
         free: &[usize],
         scale: impl Fn(usize) -> f64,
     ) -> DMatrix<f64> {
-        let roots: Vec<f64> = with_loss!(self.problem.loss(), L => self.rows.iter()
-            .map(|row| (row.weight * L::curvature(dot(row.features, x), row.target)).sqrt())
+        let roots: Vec<f64> = with_loss!(self.problem.loss(), l => self.rows.iter()
+            .map(|row| (row.weight * l.curvature(dot(row.features, x), row.target)).sqrt())
             .collect());
         DMatrix::from_fn(self.rows.len(), free.len(), |i, k| {
             roots[i] * (self.rows[i].features[free[k]] / scale(free[k]))

@@ -9,7 +9,8 @@ use super::race::Race;
 use super::{Choice, TuneError, Tuned, significant};
 use crate::graph::MixingKind;
 use crate::random;
-use crate::rule::{AlgorithmSpec, Constants};
+use crate::roster::AlgorithmSpec;
+use crate::rule::Constants;
 use rand_distr::{Distribution, StandardNormal};
 
 /// One constant of the structure, by name.
@@ -86,23 +87,15 @@ const KNOBS: [Knob; 7] = [
 const JOINT_MOVES: [u64; 2] = [80, 120];
 
 pub(super) fn spec_of(c: &Constants) -> AlgorithmSpec {
-    AlgorithmSpec::Constants {
-        primal: Some(c.primal),
-        momentum: Some(c.momentum),
-        gradient_difference: Some(c.gradient_difference),
-        extrapolation: Some(c.extrapolation),
-        dual: Some(c.dual),
-        mixing: Some(c.mixing),
-        memory: Some(c.memory),
-    }
+    AlgorithmSpec::Constants((*c).into())
 }
 
 /// A tuned Exact Diffusion with momentum `β`, in the structure's constants: `S = 1/P`, no extrapolation. The same method where all
 /// `L_i` are equal and gossip takes one round; elsewhere close to it.
 fn contained(candidate: &Candidate) -> Option<Constants> {
     let momentum = match candidate.method() {
-        AlgorithmSpec::ProxEd { .. } | AlgorithmSpec::Nids { .. } => 0.0,
-        AlgorithmSpec::ProxEdMomentum { .. } => candidate.second(),
+        AlgorithmSpec::ProxEd(_) | AlgorithmSpec::Nids(_) => 0.0,
+        AlgorithmSpec::ProxEdMomentum(_) => candidate.second(),
         _ => return None,
     };
     let lazy = match candidate.kind() {

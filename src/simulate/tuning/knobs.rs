@@ -2,22 +2,11 @@
 
 use super::significant;
 use crate::graph::{Graph, Mixing, MixingKind};
+use crate::method::{Grid, Role, Scale, Value};
 use crate::problem::Problem;
-use crate::rule::AlgorithmSpec;
+use crate::roster::AlgorithmSpec;
 use serde::{Deserialize, Serialize};
 
-const STEPS: [f64; 13] = [
-    0.1, 0.25, 0.5, 0.75, 1.0, 1.4, 1.9, 2.6, 3.6, 5.0, 7.0, 10.0, 14.0,
-];
-const MOMENTA: [f64; 8] = [0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 0.8];
-const COUPLINGS: [f64; 6] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7];
-const PENALTIES: [f64; 5] = [0.25, 0.5, 1.0, 1.5, 2.0];
-const BETAS: [f64; 8] = [0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96];
-const BLENDS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 0.95];
-const CONVEXITIES: [f64; 7] = [1e-4, 4e-4, 1e-3, 4e-3, 1e-2, 4e-2, 0.1];
-const ADMM_PENALTIES: [f64; 9] = [0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2];
-const RELAXATIONS: [f64; 5] = [0.5, 0.65, 0.8, 0.9, 0.96];
-const SIMILARITIES: [f64; 8] = [0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2];
 /// Steps around the best of the coarse stage.
 const REFINE: [f64; 4] = [0.8, 0.9, 1.1, 1.22];
 
@@ -50,7 +39,7 @@ pub(super) struct Candidate {
     /// Step, or penalty, in its unit.
     pub factor: f64,
     unit: StepUnit,
-    /// The second parameter where there is one (see [`AlgorithmSpec::second_mut`]), `μ` in units of `L`.
+    /// The second parameter where there is one ([`Role::Second`]), in the unit of the method's grid.
     second: f64,
     kind: MixingKind,
 }
@@ -58,34 +47,20 @@ pub(super) struct Candidate {
 impl Candidate {
     /// The method with absolute parameters for `problem`; options that are given stay.
     pub fn at(&self, problem: &Problem) -> AlgorithmSpec {
-        let l = self.unit.curvature(problem);
-        let (step, second) = match self.method {
-            // In units of every agent's own.
-            AlgorithmSpec::Nids { .. }
-            | AlgorithmSpec::DiagonalNids { .. }
-            | AlgorithmSpec::AdGt { .. }
-            | AlgorithmSpec::BbTracking { .. } => (self.factor, self.second),
-            // Penalties are curvatures; the method's own unit is the mean.
-            AlgorithmSpec::Admm { .. } | AlgorithmSpec::Sonata { .. } => {
-                (self.factor * l / problem.smoothness_mean(), self.second)
-            }
-            // In theory η = 1/(2τL) …
-            AlgorithmSpec::Odapg { .. } => (0.5 * self.factor / l / self.second, self.second),
-            // … and η = 1/(4τL), where τ grows as √(μ/L).
-            AlgorithmSpec::Opapc { .. } => {
-                (0.5 * self.factor / l / self.second.sqrt(), self.second * l)
-            }
-            _ => (self.factor / l, self.second),
-        };
+        let (l, mean) = (self.unit.curvature(problem), problem.smoothness_mean());
+        let (step, second) = self.method.absolute(self.factor, self.second, l, mean);
         let mut method = self.method.clone();
-        if let Some(option) = method.step_mut() {
-            option.get_or_insert(step);
-        }
-        if let Some(option) = method.second_mut() {
-            option.get_or_insert(second);
-        }
-        if let Some(mixing) = method.mixing_mut() {
-            *mixing = self.kind;
+        for setting in method.settings() {
+            match (setting.role, setting.value) {
+                (Role::Step(..), Value::Number(value)) => {
+                    value.get_or_insert(step);
+                }
+                (Role::Second { .. }, Value::Number(value)) => {
+                    value.get_or_insert(second);
+                }
+                (Role::Mixing(_), Value::Mixing(kind)) => *kind = self.kind,
+                _ => {}
+            }
         }
         method
     }
@@ -115,10 +90,10 @@ impl Candidate {
 struct Knob {
     /// In messages.
     name: &'static str,
-    /// Ascending; one value where the method has no such option, or it is given.
-    grid: &'static [f64],
-    /// Where the search starts.
-    start: f64,
+    /// One value where the method has no such option, or it is given.
+    grid: Grid,
+    /// Whether only numbers below 1 make sense.
+    below_one: bool,
 }
 
 /// The knobs of a method on a graph.
@@ -128,72 +103,89 @@ pub(super) struct Knobs {
     kinds: Vec<MixingKind>,
     /// The method with every choice of those counts and switches that were left out; counts ascending.
     variants: Vec<AlgorithmSpec>,
-    /// Whether the step has a unit.
-    units: bool,
+    /// How the step carries over, where it is free.
+    scale: Option<Scale>,
     /// The largest number of gossip rounds, where there is a choice.
     most_mixings: Option<usize>,
 }
 
 impl Knobs {
     pub fn of(method: &AlgorithmSpec, graph: &Graph) -> Self {
-        const HELD: Knob = Knob {
+        let held = || Knob {
             name: "",
-            grid: &[1.0],
-            start: 1.0,
+            grid: Grid {
+                values: &[1.0],
+                start: 1.0,
+            },
+            below_one: false,
         };
-        let left_out = |option: Option<&mut Option<f64>>| matches!(option, Some(None));
+        let mut knobs = Self {
+            step: held(),
+            second: held(),
+            kinds: vec![MixingKind::default()],
+            variants: vec![method.clone()],
+            scale: None,
+            most_mixings: None,
+        };
         let mut probe = method.clone();
-        let (step_free, second_free) = (left_out(probe.step_mut()), left_out(probe.second_mut()));
-        let (name, grid, start): (_, &'static [f64], _) = match method {
-            AlgorithmSpec::Admm { .. } => ("penalty", &ADMM_PENALTIES, 0.15),
-            AlgorithmSpec::Sonata { .. } => ("similarity", &SIMILARITIES, 0.4),
-            _ => ("step", &STEPS, 1.0),
-        };
-        let step = match step_free {
-            true => Knob { name, grid, start },
-            false => HELD,
-        };
-        let (name, grid, start): (_, &'static [f64], _) = match method {
-            AlgorithmSpec::Dapg { .. } => ("a", &MOMENTA, 0.15),
-            AlgorithmSpec::Odapg { .. } => ("tau", &COUPLINGS, 0.2),
-            AlgorithmSpec::Dlm { .. } => ("penalty", &PENALTIES, 1.0),
-            AlgorithmSpec::DiagonalNids { .. } => ("blend", &BLENDS, 0.5),
-            AlgorithmSpec::ProxEdMomentum { .. } => ("beta", &BETAS, 0.5),
-            AlgorithmSpec::Opapc { .. } => ("mu", &CONVEXITIES, 4e-3),
-            AlgorithmSpec::Admm { .. } => ("relaxation", &RELAXATIONS, 0.8),
-            _ => (HELD.name, HELD.grid, HELD.start),
-        };
-        let second = match second_free {
-            true => Knob { name, grid, start },
-            false => HELD,
-        };
-        let mixings = mixings(method, graph);
-        let free = matches!(method.clone().mixings_mut(), Some(None));
-        Self {
-            units: step_free
-                && !matches!(
-                    method,
-                    AlgorithmSpec::Nids { .. }
-                        | AlgorithmSpec::DiagonalNids { .. }
-                        | AlgorithmSpec::AdGt { .. }
-                        | AlgorithmSpec::BbTracking { .. }
-                ),
-            step,
-            second,
-            kinds: kinds(method, graph),
-            most_mixings: mixings.last().copied().filter(|_| free),
-            variants: variants(method, &mixings),
+        for setting in probe.settings() {
+            let name = setting.name;
+            match (setting.role, setting.value) {
+                (Role::Step(grid, scale), Value::Number(None)) => {
+                    knobs.step = Knob {
+                        name,
+                        grid,
+                        below_one: false,
+                    };
+                    knobs.scale = Some(scale);
+                }
+                (Role::Second { grid, below_one }, Value::Number(None)) => {
+                    knobs.second = Knob {
+                        name,
+                        grid,
+                        below_one,
+                    };
+                }
+                (Role::Mixing(all), Value::Mixing(given)) => {
+                    knobs.kinds = match *given == MixingKind::default() {
+                        true => kinds(all, graph),
+                        false => vec![*given],
+                    };
+                }
+                (Role::Gossip(least), Value::Count(None)) => {
+                    let rounds = mixings(least, graph);
+                    knobs.most_mixings = rounds.last().copied();
+                    knobs.variants = with_all(&knobs.variants, name, &rounds, |value, rounds| {
+                        if let Value::Count(count) = value {
+                            *count = Some(rounds);
+                        }
+                    });
+                }
+                (Role::Switch, Value::Switch(None)) => {
+                    let both = [false, true];
+                    knobs.variants = with_all(&knobs.variants, name, &both, |value, on| {
+                        if let Value::Switch(switch) = value {
+                            *switch = Some(on);
+                        }
+                    });
+                }
+                _ => {}
+            }
         }
+        // Counts before switches, as the search walks them.
+        knobs.variants.sort_by_key(gossip_of);
+        knobs
     }
 
     /// Every second value of step and second parameter for the first mixing matrix and variant, those next to theory's first.
     pub fn start(&self) -> Vec<Candidate> {
         let mut grid = Vec::new();
         let thinned = |knob: &Knob| -> Vec<f64> {
-            let centre = knob.grid.iter().position(|v| *v >= knob.start).unwrap_or(0);
-            let places = 0..knob.grid.len();
+            let grid = knob.grid.values;
+            let centre = grid.iter().position(|v| *v >= knob.grid.start).unwrap_or(0);
+            let places = 0..grid.len();
             let kept = places.filter(|k| k.abs_diff(centre) % 2 == 0);
-            kept.map(|k| knob.grid[k]).collect()
+            kept.map(|k| grid[k]).collect()
         };
         for factor in thinned(&self.step) {
             for second in thinned(&self.second) {
@@ -207,7 +199,8 @@ impl Knobs {
             }
         }
         let away = |c: &Candidate| {
-            (c.factor / self.step.start).ln().abs() + (c.second / self.second.start).ln().abs()
+            (c.factor / self.step.grid.start).ln().abs()
+                + (c.second / self.second.grid.start).ln().abs()
         };
         grid.sort_by(|a, b| away(a).total_cmp(&away(b)));
         grid
@@ -218,8 +211,8 @@ impl Knobs {
         let mut all = Vec::new();
         let moved = |centre: &Candidate, step: isize, second: isize| {
             Some(Candidate {
-                factor: along(self.step.grid, centre.factor, step)?,
-                second: along(self.second.grid, centre.second, second)?,
+                factor: along(self.step.grid.values, centre.factor, step)?,
+                second: along(self.second.grid.values, centre.second, second)?,
                 ..centre.clone()
             })
         };
@@ -273,12 +266,12 @@ impl Knobs {
             second: significant(centre.second * second),
             ..centre.clone()
         };
-        if self.step.grid.len() > 1 {
+        if self.step.grid.values.len() > 1 {
             all.extend(REFINE.map(|scale| scaled(scale, 1.0)));
         }
-        if self.second.grid.len() > 1 {
+        if self.second.grid.values.len() > 1 {
             all.extend(REFINE.map(|scale| scaled(1.0, scale)));
-            if self.step.grid.len() > 1 {
+            if self.step.grid.values.len() > 1 {
                 all.extend([
                     scaled(0.9, 0.9),
                     scaled(0.9, 1.1),
@@ -287,20 +280,19 @@ impl Knobs {
                 ]);
             }
             // Momenta, couplings and relaxations lie below 1.
-            let above = |v: f64| v < 1.0 || self.second.name == "penalty";
-            all.retain(|c| above(c.second) || self.second.grid.len() == 1);
+            let above = |v: f64| v < 1.0 || !self.second.below_one;
+            all.retain(|c| above(c.second) || self.second.grid.values.len() == 1);
         }
-        if self.units {
+        if let Some(scale) = self.scale.filter(|scale| *scale != Scale::Own) {
             let own = centre.unit.curvature(reference);
-            // A penalty grows with the curvature, a step falls.
-            let penalty = matches!(
-                centre.method,
-                AlgorithmSpec::Admm { .. } | AlgorithmSpec::Sonata { .. }
-            );
             for unit in [StepUnit::Largest, StepUnit::Mean, StepUnit::MeanHessian] {
                 if unit != centre.unit {
                     let ratio = unit.curvature(reference) / own;
-                    let ratio = if penalty { 1.0 / ratio } else { ratio };
+                    let ratio = if scale == Scale::Penalty {
+                        1.0 / ratio
+                    } else {
+                        ratio
+                    };
                     all.push(Candidate {
                         factor: significant(centre.factor * ratio),
                         unit,
@@ -316,8 +308,9 @@ impl Knobs {
     pub fn on_edge(&self, candidate: &Candidate) -> Vec<String> {
         let mut names = Vec::new();
         let outside = |knob: &Knob, v: f64| {
-            let (first, last) = (knob.grid[0], knob.grid[knob.grid.len() - 1]);
-            knob.grid.len() > 1 && (v <= first || v >= last)
+            let grid = knob.grid.values;
+            let (first, last) = (grid[0], grid[grid.len() - 1]);
+            grid.len() > 1 && (v <= first || v >= last)
         };
         // In other units a step has no place on the grid.
         if candidate.unit == StepUnit::Largest && outside(&self.step, candidate.factor) {
@@ -326,10 +319,7 @@ impl Knobs {
         if outside(&self.second, candidate.second) {
             names.push(self.second.name.to_string());
         }
-        if let (Some(most), Some(Some(own))) =
-            (self.most_mixings, candidate.method.clone().mixings_mut())
-            && *own == most
-        {
+        if self.most_mixings == Some(gossip_of(&candidate.method)) {
             names.push("mixings".into());
         }
         names
@@ -342,78 +332,50 @@ fn along(grid: &[f64], value: f64, places: isize) -> Option<f64> {
     grid.get(at.checked_add_signed(places)?).copied()
 }
 
+/// Rounds of the gossip, 0 where they are left out or there is none.
+fn gossip_of(method: &AlgorithmSpec) -> usize {
+    let mut probe = method.clone();
+    let rounds = probe.settings().into_iter().find_map(|s| match s.value {
+        Value::Count(count) => *count,
+        _ => None,
+    });
+    rounds.unwrap_or(0)
+}
+
 /// Rounds of gossip to choose from: up to where its eigenvalues are all of one size.
-fn mixings(method: &AlgorithmSpec, graph: &Graph) -> Vec<usize> {
+fn mixings(least: usize, graph: &Graph) -> Vec<usize> {
     let gap = Mixing::new(graph, MixingKind::Fastest)
         .spectrum(graph)
         .map_or(1.0, |spectrum| spectrum.gap);
     let enough = (1.0 / gap.max(1e-4).sqrt()).ceil() as usize;
-    let mut all = vec![1, 2, 3, 5, enough];
-    // With one round it is Prox-ED.
-    if matches!(method, AlgorithmSpec::ProxEdFast { .. }) {
-        all.retain(|k| *k > 1);
-        all.push(2);
-    }
+    let mut all = vec![least, 2, 3, 5, enough];
+    all.retain(|rounds| *rounds >= least);
     all.sort_unstable();
     all.dedup();
     all
 }
 
-/// The method with every choice of those counts and switches that were left out.
-fn variants(method: &AlgorithmSpec, mixings: &[usize]) -> Vec<AlgorithmSpec> {
-    let all = with_all(vec![method.clone()], mixings, AlgorithmSpec::mixings_mut);
-    with_all(all, &[false, true], AlgorithmSpec::restart_mut)
-}
-
-/// Every method once with each of the values, where it has the option and leaves it out.
+/// Every method once with each of the values for the option of this name.
 fn with_all<T: Copy>(
-    methods: Vec<AlgorithmSpec>,
+    methods: &[AlgorithmSpec],
+    name: &str,
     values: &[T],
-    option: fn(&mut AlgorithmSpec) -> Option<&mut Option<T>>,
+    set: impl Fn(Value<'_>, T),
 ) -> Vec<AlgorithmSpec> {
-    let mut all = Vec::new();
-    for mut method in methods {
-        if !matches!(option(&mut method), Some(None)) {
-            all.push(method);
-            continue;
+    let with = |method: &AlgorithmSpec, value: T| {
+        let mut variant = method.clone();
+        for setting in variant.settings().into_iter().filter(|s| s.name == name) {
+            set(setting.value, value);
         }
-        for &value in values {
-            let mut variant = method.clone();
-            if let Some(left_out) = option(&mut variant) {
-                *left_out = Some(value);
-            }
-            all.push(variant);
-        }
-    }
-    all
+        variant
+    };
+    let each = methods.iter();
+    each.flat_map(|m| values.iter().map(|v| with(m, *v)).collect::<Vec<_>>())
+        .collect()
 }
 
-/// The mixing matrices that a method may use, those that are the same on this graph counted once.
-fn kinds(method: &AlgorithmSpec, graph: &Graph) -> Vec<MixingKind> {
-    if let Some(given) = method.clone().mixing_mut()
-        && *given != MixingKind::default()
-    {
-        return vec![*given];
-    }
-    let all: &[MixingKind] = match method {
-        AlgorithmSpec::Dlm { .. } | AlgorithmSpec::Admm { .. } => {
-            return vec![MixingKind::LazyMetropolis];
-        }
-        // Chebyshev gossip scales the spectrum itself.
-        AlgorithmSpec::ProxEdFast { .. }
-        | AlgorithmSpec::ProxEdMomentum { .. }
-        | AlgorithmSpec::Opapc { .. } => &[
-            MixingKind::Metropolis,
-            MixingKind::Laplacian,
-            MixingKind::Fastest,
-        ],
-        _ => &[
-            MixingKind::LazyMetropolis,
-            MixingKind::Metropolis,
-            MixingKind::Laplacian,
-            MixingKind::Fastest,
-        ],
-    };
+/// The mixing matrices of the list, those that are the same on this graph counted once.
+fn kinds(all: &[MixingKind], graph: &Graph) -> Vec<MixingKind> {
     let mut distinct: Vec<Mixing> = Vec::new();
     for kind in all {
         let mixing = Mixing::new(graph, *kind);
@@ -442,7 +404,11 @@ mod tests {
 
     #[test]
     fn mixing_matrices_that_coincide_count_once() {
-        let count = |spec: GraphSpec| kinds(&method("ProxEd"), &spec.build(1).unwrap()).len();
+        let count = |spec: GraphSpec| {
+            Knobs::of(&method("ProxEd"), &spec.build(1).unwrap())
+                .kinds
+                .len()
+        };
         // On a ring all edges are alike, so that the fastest weights are the best constant.
         assert_eq!(count(GraphSpec::Ring(8)), 3);
         assert_eq!(
@@ -481,7 +447,7 @@ mod tests {
             let first = &knobs.start()[0];
             assert_eq!(
                 (first.factor, first.second),
-                (knobs.step.start, knobs.second.start)
+                (knobs.step.grid.start, knobs.second.grid.start)
             );
             assert!(knobs.neighbors(first).len() > 5);
         }

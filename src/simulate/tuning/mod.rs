@@ -17,9 +17,11 @@ mod knobs;
 mod race;
 
 use super::OptimumRefuted;
+use crate::algorithm::AlgorithmError;
 use crate::graph::Graph;
 use crate::problem::{Optimum, Problem};
-use crate::rule::{AlgorithmError, AlgorithmSpec, Constants};
+use crate::roster::AlgorithmSpec;
+use crate::rule::Constants;
 use knobs::{Candidate, Knobs};
 use race::{Race, Raced};
 use serde::{Deserialize, Serialize};
@@ -156,13 +158,13 @@ pub fn coarse(
     goal: Goal,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Tuned, TuneError> {
-    let few = match method.solves_locally() {
+    let few = match method.about().solves_locally {
         true => COARSE_PROBLEMS_OF_SOLVERS,
         false => COARSE_PROBLEMS,
     };
     let problems = &problems[..few.min(problems.len())];
     let mut race = Race::new(problems, graph, goal, go_on);
-    if matches!(method, AlgorithmSpec::Constants { .. }) {
+    if method.constants().is_some() {
         constants::coarse(method, relatives, &mut race)?;
         let tried = race.tried();
         return Ok(Tuned::new(race.ranked(KEPT), Vec::new(), tried));
@@ -191,7 +193,7 @@ pub fn fine(
     goal: Goal,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Tuned, TuneError> {
-    let most = match method.solves_locally() {
+    let most = match method.about().solves_locally {
         true => FINE_PROBLEMS_OF_SOLVERS,
         false => problems.len(),
     };
@@ -200,7 +202,7 @@ pub fn fine(
     race.enter(from.choices().take(1).cloned())?;
     race.enter(from.choices().skip(1).cloned())?;
     let mut on_edge_of = None;
-    if matches!(method, AlgorithmSpec::Constants { .. }) {
+    if method.constants().is_some() {
         constants::fine(relatives, &mut race)?;
     } else {
         let knobs = Knobs::of(method, graph);
@@ -301,7 +303,7 @@ mod tests {
     use super::*;
     use crate::graph::GraphSpec;
     use crate::problem::{ProblemSpec, Role, optimum};
-    use crate::rule::parse_ron;
+    use crate::ron::parse_ron;
 
     fn problems(count: u64, text: &str, agents: usize) -> Vec<Certified> {
         let spec: ProblemSpec = parse_ron("problem", text).unwrap();

@@ -1,9 +1,12 @@
 //! Prox-DGD: `x⁺ = prox_{αr}(Wx − α∇(x))`. Biased: it stalls at a distance O(α/(1−ρ)); stable for `α ≤ (1 + λ_min(W))/L`.
 
-use super::{Algorithm, prox_rows};
+use super::{About, Method, PUBLISHED, Scale, Setting, prox_rows, run, step_and_mixing, step_or};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::Field;
+use crate::graph::{Mixing, MixingKind};
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Decentralized proximal gradient descent.
 pub struct ProxDgd {
@@ -54,5 +57,44 @@ impl Algorithm for ProxDgd {
 
     fn iterate<'s>(&self, s: &'s State) -> &'s Field {
         &s.x
+    }
+}
+
+/// Decentralized proximal gradient descent (biased).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `α`
+    pub step: Option<f64>,
+    /// `W`
+    pub mixing: MixingKind,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "ProxDgd"
+    }
+
+    fn about(&self) -> About {
+        About {
+            exact: false,
+            ..PUBLISHED
+        }
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        step_and_mixing(&mut self.step, Scale::Step, &mut self.mixing)
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let mixing = Mixing::new(network.graph(), self.mixing);
+        // Stable up to (1 + λ_min(W))/L.
+        let factor = (1.0 + mixing.spectrum(network.graph())?.lambda_min).max(0.1);
+        let step = step_or(self, self.step, factor, problem)?;
+        run(ProxDgd::new(step, mixing.edge_weights()), problem, network)
     }
 }

@@ -4,10 +4,16 @@
 //! in theory `η = 1/(2L)`, `a = √(μη)`. Three rounds per iteration and mixing.
 
 use super::fast_mix::{FastMix, Scratch};
-use super::{Algorithm, prox_rows};
+use super::{
+    About, MIXINGS, Method, PUBLISHED, Role, STEPS, Scale, Setting, fast_mix, gossip, matrix,
+    number, out_of_range, prox_rows, run, second, step_or,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::Field;
+use crate::graph::MixingKind;
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Decentralized accelerated proximal gradient.
 pub struct Dapg {
@@ -80,5 +86,61 @@ impl Algorithm for Dapg {
 
     fn iterate<'s>(&self, s: &'s State) -> &'s Field {
         &s.x
+    }
+}
+
+const MOMENTA: &[f64] = &[0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 0.8];
+
+/// Decentralized accelerated proximal gradient.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `η`
+    pub step: Option<f64>,
+    /// `a`; the momentum is `(1−a)/(1+a)`.
+    pub a: Option<f64>,
+    /// Rounds of each FastMix.
+    pub mixings: Option<usize>,
+    /// `W`
+    pub mixing: MixingKind,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "Dapg"
+    }
+
+    fn about(&self) -> About {
+        PUBLISHED
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        vec![
+            number("step", &mut self.step, Role::Step(STEPS, Scale::Step)),
+            second("a", &mut self.a, MOMENTA, 0.15),
+            gossip(&mut self.mixings, 1),
+            matrix(&mut self.mixing, MIXINGS),
+        ]
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let step = step_or(self, self.step, 0.5, problem)?;
+        // Theory's a = √(μη) where r is strongly convex; else a value that is safe in practice.
+        let mu = problem.regularizer().l2;
+        let theory = if mu > 0.0 {
+            (mu * step).sqrt().min(1.0)
+        } else {
+            0.15
+        };
+        let a = self.a.unwrap_or(theory);
+        if !(a > 0.0 && a <= 1.0) {
+            return Err(out_of_range(self, "a", a, "a number in (0, 1]"));
+        }
+        let fast_mix = fast_mix(self, network.graph(), self.mixings, self.mixing)?;
+        run(Dapg { step, a, fast_mix }, problem, network)
     }
 }

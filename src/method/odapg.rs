@@ -4,10 +4,16 @@
 //! in theory `η = 1/(2τL)`. Three rounds per iteration and mixing.
 
 use super::fast_mix::{FastMix, Scratch};
-use super::{Algorithm, prox_rows};
+use super::{
+    About, MIXINGS, Method, PUBLISHED, Role, STEPS, Scale, Setting, fast_mix, gossip, matrix,
+    number, out_of_range, prox_rows, run, second, step_or,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::Field;
+use crate::graph::MixingKind;
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Optimal decentralized accelerated proximal gradient.
 pub struct Odapg {
@@ -76,5 +82,62 @@ impl Algorithm for Odapg {
 
     fn iterate<'s>(&self, s: &'s State) -> &'s Field {
         &s.y
+    }
+}
+
+const COUPLINGS: &[f64] = &[0.02, 0.05, 0.1, 0.2, 0.4, 0.7];
+
+/// Optimal decentralized accelerated proximal gradient.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `η`
+    pub step: Option<f64>,
+    /// `τ`
+    pub tau: Option<f64>,
+    /// Rounds of each FastMix.
+    pub mixings: Option<usize>,
+    /// `W`
+    pub mixing: MixingKind,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "Odapg"
+    }
+
+    fn about(&self) -> About {
+        PUBLISHED
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        vec![
+            number("step", &mut self.step, Role::Step(STEPS, Scale::Step)),
+            second("tau", &mut self.tau, COUPLINGS, 0.2),
+            gossip(&mut self.mixings, 1),
+            matrix(&mut self.mixing, MIXINGS),
+        ]
+    }
+
+    /// In theory `η = 1/(2τL)`.
+    fn absolute(&self, factor: f64, second: f64, l: f64, _: f64) -> (f64, f64) {
+        (0.5 * factor / l / second, second)
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let tau = self.tau.unwrap_or(0.3);
+        if !(tau > 0.0 && tau <= 1.0) {
+            return Err(out_of_range(self, "tau", tau, "a number in (0, 1]"));
+        }
+        let method = Odapg {
+            step: step_or(self, self.step, 0.5 / tau, problem)?,
+            tau,
+            fast_mix: fast_mix(self, network.graph(), self.mixings, self.mixing)?,
+        };
+        run(method, problem, network)
     }
 }

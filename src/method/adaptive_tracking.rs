@@ -10,10 +10,13 @@
 //! al. 2022; both papers treat `r = 0`, the prox is added here. At rest `s_i = ∇f(x*)` for all agents, so the limit is exact whatever
 //! the steps. Both start at `1/L_i`. `scale` multiplies every step; 1 is the published method. Two rounds per iteration.
 
-use super::Algorithm;
+use super::{About, Method, PUBLISHED, Scale, Setting, positive, run, step_and_mixing};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::{Field, dot};
+use crate::graph::{Mixing, MixingKind};
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// How an agent finds its step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,3 +143,59 @@ impl Algorithm for AdaptiveTracking {
         &s.x
     }
 }
+
+/// Options of a method with this rule for its steps.
+macro_rules! tracking {
+    ($(#[$doc:meta])* $name:ident, $rule:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            /// Multiplies every agent's own step.
+            pub step: Option<f64>,
+            /// `W`
+            pub mixing: MixingKind,
+        }
+
+        impl Method for $name {
+            fn name(&self) -> &'static str {
+                stringify!($name)
+            }
+
+            fn about(&self) -> About {
+                PUBLISHED
+            }
+
+            fn settings(&mut self) -> Vec<Setting<'_>> {
+                step_and_mixing(&mut self.step, Scale::Own, &mut self.mixing)
+            }
+
+            fn absolute(&self, factor: f64, second: f64, _: f64, _: f64) -> (f64, f64) {
+                (factor, second)
+            }
+
+            fn start(
+                &self,
+                problem: &Problem,
+                network: &mut Network,
+            ) -> Result<Box<dyn Process>, AlgorithmError> {
+                let mixing = Mixing::new(network.graph(), self.mixing);
+                let scale = positive(self, "step", self.step.unwrap_or(1.0))?;
+                let weights = mixing.edge_weights();
+                let method = AdaptiveTracking::new(StepRule::$rule, scale, weights);
+                run(method, problem, network)
+            }
+        }
+    };
+}
+
+tracking!(
+    /// Gradient tracking with steps from the local curvature.
+    AdGt,
+    Curvature
+);
+tracking!(
+    /// Gradient tracking with local Barzilai–Borwein steps.
+    BbTracking,
+    BarzilaiBorwein
+);

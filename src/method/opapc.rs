@@ -11,11 +11,17 @@
 //! In theory `μ` is the strong convexity of the `F_i`, `κ` their condition, `χ` that of `Λ_K`, `τ = min{1, √(χ/κ)/2}` and
 //! `η = 1/(4τL)`. At rest `x_f = x_g = x`, `∇F + y = 0` and `Λ_K x = 0`, so the limit is exact whatever `μ` is. `K` rounds.
 
-use super::Algorithm;
 use super::chebyshev::{Chebyshev, Scratch};
+use super::{
+    About, Method, PUBLISHED, Role, SCALED_MIXINGS, STEPS, Scale, Setting, chebyshev, gossip,
+    matrix, number, positive, run, second,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::Field;
+use crate::graph::MixingKind;
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Optimal proximal alternating predictor-corrector.
 pub struct Opapc {
@@ -101,5 +107,83 @@ impl Algorithm for Opapc {
 
     fn dual<'s>(&self, s: &'s State) -> Option<&'s Field> {
         Some(&s.y)
+    }
+}
+
+const CONVEXITIES: &[f64] = &[1e-4, 4e-4, 1e-3, 4e-3, 1e-2, 4e-2, 0.1];
+
+/// Optimal proximal alternating predictor-corrector; for smooth problems only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `η`
+    pub step: Option<f64>,
+    /// `μ`
+    pub mu: Option<f64>,
+    /// Rounds of the gossip.
+    pub mixings: Option<usize>,
+    /// `W`
+    pub mixing: MixingKind,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "Opapc"
+    }
+
+    fn about(&self) -> About {
+        About {
+            any_regularizer: false,
+            ..PUBLISHED
+        }
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        vec![
+            number("step", &mut self.step, Role::Step(STEPS, Scale::Step)),
+            second("mu", &mut self.mu, CONVEXITIES, 4e-3),
+            gossip(&mut self.mixings, 1),
+            matrix(&mut self.mixing, SCALED_MIXINGS),
+        ]
+    }
+
+    /// `μ` in units of `L`; in theory `η = 1/(4τL)`, where `τ` grows as `√(μ/L)`.
+    fn absolute(&self, factor: f64, second: f64, l: f64, _: f64) -> (f64, f64) {
+        (0.5 * factor / l / second.sqrt(), second * l)
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let r = problem.regularizer();
+        if r.l1 > 0.0 || r.bounds.is_some() {
+            let found = match r.l1 > 0.0 {
+                true => format!("l1 = {}", r.l1),
+                false => "a box".into(),
+            };
+            return Err(AlgorithmError::Misfit {
+                rule: self.name().into(),
+                reason: format!(
+                    "takes smooth problems only, found {found}; expected l1 = 0 and no box"
+                ),
+            });
+        }
+        let l = problem.smoothness_max() + r.l2;
+        // Theory's μ where r is strongly convex; else a value that is safe in practice.
+        let theory = if r.l2 > 0.0 { r.l2 } else { 0.01 * l };
+        let mu = positive(self, "mu", self.mu.unwrap_or(theory))?;
+        let gossip = chebyshev(self, network.graph(), self.mixings, self.mixing)?;
+        let condition = gossip.largest() / gossip.smallest();
+        let tau = (0.5 * (condition * mu / l).sqrt()).min(1.0);
+        let step = positive(self, "step", self.step.unwrap_or(0.25 / (tau * l)))?;
+        let method = Opapc {
+            step,
+            tau,
+            mu,
+            gossip,
+        };
+        run(method, problem, network)
     }
 }

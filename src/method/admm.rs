@@ -11,11 +11,16 @@
 //! neighbours takes proximal point steps, `d_i = 1`, `z = ρx`.
 
 use super::local_solve::Local;
-use super::{Algorithm, Work};
+use super::{
+    About, Grid, Method, PUBLISHED, Role, Scale, Setting, number, out_of_range, positive, run,
+    second,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process, Work};
 use crate::field::Field;
 use crate::network::Network;
 use crate::problem::Problem;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Over-relaxed edge ADMM.
 pub struct Admm {
@@ -116,4 +121,68 @@ impl Algorithm for Admm {
 /// The row of an edge's end.
 fn end(edge: usize, smaller: bool) -> usize {
     2 * edge + usize::from(!smaller)
+}
+
+const PENALTIES: Grid = Grid {
+    values: &[0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2],
+    start: 0.15,
+};
+const RELAXATIONS: &[f64] = &[0.5, 0.65, 0.8, 0.9, 0.96];
+
+/// Over-relaxed edge ADMM with exact local solves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `ρ` in units of the mean `L_i`
+    pub penalty: Option<f64>,
+    /// `a`
+    pub relaxation: Option<f64>,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "Admm"
+    }
+
+    fn about(&self) -> About {
+        About {
+            solves_locally: true,
+            ..PUBLISHED
+        }
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        vec![
+            number(
+                "penalty",
+                &mut self.penalty,
+                Role::Step(PENALTIES, Scale::Penalty),
+            ),
+            second("relaxation", &mut self.relaxation, RELAXATIONS, 0.8),
+        ]
+    }
+
+    /// A penalty is a curvature.
+    fn absolute(&self, factor: f64, second: f64, l: f64, mean: f64) -> (f64, f64) {
+        (factor * l / mean, second)
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let penalty = positive(self, "penalty", self.penalty.unwrap_or(0.12))?;
+        let relaxation = self.relaxation.unwrap_or(0.75);
+        if !(relaxation > 0.0 && relaxation < 1.0) {
+            let expected = "a number above 0 and below 1";
+            return Err(out_of_range(self, "relaxation", relaxation, expected));
+        }
+        let method = Admm {
+            // The unit: one number that every agent averages once.
+            penalty: penalty * problem.smoothness_mean(),
+            relaxation,
+        };
+        run(method, problem, network)
+    }
 }

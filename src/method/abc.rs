@@ -19,10 +19,16 @@
 //!
 //! `G` is a sum of antisymmetric edge flows, so `Σ_i G_i = 0` for ever.
 
-use super::{Algorithm, prox_rows};
+use super::{
+    About, Grid, Method, PUBLISHED, Role, STEPS, Scale, Setting, number, positive, prox_rows, run,
+    step_and_mixing, step_or,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::Field;
+use crate::graph::{Mixing, MixingKind};
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Which row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,5 +160,120 @@ impl Algorithm for Abc {
 
     fn dual<'s>(&self, s: &'s State) -> Option<&'s Field> {
         Some(&s.flow)
+    }
+}
+
+/// Options of a row of the table whose weights are a mixing matrix; its step in theory is `$factor/L`.
+macro_rules! row {
+    ($(#[$doc:meta])* $name:ident, $factor:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            /// `α`
+            pub step: Option<f64>,
+            /// `W`
+            pub mixing: MixingKind,
+        }
+
+        impl Method for $name {
+            fn name(&self) -> &'static str {
+                stringify!($name)
+            }
+
+            fn about(&self) -> About {
+                PUBLISHED
+            }
+
+            fn settings(&mut self) -> Vec<Setting<'_>> {
+                step_and_mixing(&mut self.step, Scale::Step, &mut self.mixing)
+            }
+
+            fn start(
+                &self,
+                problem: &Problem,
+                network: &mut Network,
+            ) -> Result<Box<dyn Process>, AlgorithmError> {
+                let step = step_or(self, self.step, $factor, problem)?;
+                let mixing = Mixing::new(network.graph(), self.mixing);
+                run(Abc::new(AbcKind::$name, step, mixing.edge_weights()), problem, network)
+            }
+        }
+    };
+}
+
+row!(
+    /// Exact Diffusion with prox.
+    ProxEd,
+    1.0
+);
+row!(
+    /// PG-EXTRA.
+    PgExtra,
+    1.0
+);
+row!(
+    /// ATC gradient tracking with prox.
+    ProxAtc,
+    1.0
+);
+row!(
+    /// Semi-ATC gradient tracking (NEXT).
+    SemiAtc,
+    1.0
+);
+row!(
+    /// DIGing.
+    Diging,
+    0.5
+);
+
+/// Linearized ADMM with prox.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dlm {
+    /// `α`
+    pub step: Option<f64>,
+    /// `αρ`, in units of `1/(2(1 + d_max))`
+    pub penalty: Option<f64>,
+}
+
+const PENALTIES: Grid = Grid {
+    values: &[0.25, 0.5, 1.0, 1.5, 2.0],
+    start: 1.0,
+};
+
+impl Method for Dlm {
+    fn name(&self) -> &'static str {
+        "Dlm"
+    }
+
+    fn about(&self) -> About {
+        PUBLISHED
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        let penalties = Role::Second {
+            grid: PENALTIES,
+            below_one: false,
+        };
+        vec![
+            number("step", &mut self.step, Role::Step(STEPS, Scale::Step)),
+            number("penalty", &mut self.penalty, penalties),
+        ]
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let graph = network.graph();
+        let degrees = (0..graph.agents()).map(|i| graph.degree(i));
+        let unit = 0.5 / (1.0 + degrees.max().unwrap_or(0) as f64);
+        let weight = positive(self, "penalty", self.penalty.unwrap_or(1.0))? * unit;
+        let weights = vec![weight; graph.edges().len()];
+        let step = step_or(self, self.step, 1.0, problem)?;
+        run(Abc::new(AbcKind::Dlm, step, &weights), problem, network)
     }
 }

@@ -1,39 +1,52 @@
-//! Algorithms: `init`, `step`, `iterate`. Handcrafted methods and frozen rules wear the same trait.
-//!
-//! One method per file; the file opens with its update. What is written in RON is `rule::AlgorithmSpec`.
-
-mod abc;
-mod adaptive_tracking;
-mod admm;
-mod chebyshev;
-mod dapg;
-mod diagonal_nids;
-mod fast_mix;
-mod local_solve;
-mod nids;
-mod odapg;
-mod opapc;
-mod prox_dgd;
-mod prox_ed_momentum;
-mod sonata;
-
-pub use abc::{Abc, AbcKind};
-pub use adaptive_tracking::{AdaptiveTracking, StepRule};
-pub use admm::Admm;
-pub use chebyshev::Chebyshev;
-pub use dapg::Dapg;
-pub use diagonal_nids::diagonal_steps;
-pub use fast_mix::FastMix;
-pub use nids::Nids;
-pub use odapg::Odapg;
-pub use opapc::Opapc;
-pub use prox_dgd::ProxDgd;
-pub use prox_ed_momentum::ProxEdMomentum;
-pub use sonata::Sonata;
+//! Algorithms: `init`, `step`, `iterate`. Handcrafted methods ([`crate::method`]) and frozen rules ([`crate::rule`]) wear the same trait.
+//! What is written in RON is [`crate::roster::AlgorithmSpec`].
 
 use crate::field::Field;
+use crate::graph::{Graph, GraphError};
 use crate::network::Network;
 use crate::problem::Problem;
+
+/// The most numbers in one field of agents and edges (2 GiB of `f64`).
+const MOST_NUMBERS: f64 = (1_u64 << 28) as f64;
+
+/// Why an algorithm could not be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum AlgorithmError {
+    /// An option outside its range.
+    #[error("{algorithm}: {option} is {found}, expected {expected}")]
+    Option {
+        /// The algorithm's name.
+        algorithm: String,
+        /// The option's name in RON.
+        option: &'static str,
+        /// The value given.
+        found: f64,
+        /// The range allowed.
+        expected: &'static str,
+    },
+    /// The mixing matrix could not be analysed.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The rule file was refused.
+    #[error(transparent)]
+    Rule(Box<dyn std::error::Error + Send + Sync>),
+    /// The rule does not fit the problem or the graph.
+    #[error("{rule}: {reason}")]
+    Misfit {
+        /// The rule.
+        rule: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Problem and graph disagree.
+    #[error("the problem has {problem} agents, the graph {graph}")]
+    Agents {
+        /// Agents of the problem.
+        problem: usize,
+        /// Agents of the graph.
+        graph: usize,
+    },
+}
 
 /// What an agent has computed, at most over the agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +145,26 @@ pub fn start<A: Algorithm + 'static>(
     Box::new(Running { algorithm, state })
 }
 
-/// `out_i = prox_{step·r}(v_i)` for every agent.
-pub(crate) fn prox_rows(problem: &Problem, step: f64, v: &Field, out: &mut Field) {
-    let r = *problem.regularizer();
-    out.for_each_row(|i, row| {
-        for (o, &v) in row.iter_mut().zip(v.row(i)) {
-            *o = r.prox(step, v);
-        }
-    });
+/// Whether problem and graph go together and fit the memory; `name` is for messages.
+pub(crate) fn fits(name: &str, problem: &Problem, graph: &Graph) -> Result<(), AlgorithmError> {
+    if problem.agents() != graph.agents() {
+        return Err(AlgorithmError::Agents {
+            problem: problem.agents(),
+            graph: graph.agents(),
+        });
+    }
+    // Iterates are `[agents, d]`, edge flows `[edges, d]`: refused here rather than by the allocator.
+    let rows = graph.agents() + graph.edges().len();
+    if rows as f64 * problem.dimension() as f64 > MOST_NUMBERS {
+        return Err(AlgorithmError::Misfit {
+            rule: name.into(),
+            reason: format!(
+                "{} agents and {} edges in dimension {} are too many; expected (agents + edges) × dimension at most {MOST_NUMBERS}",
+                graph.agents(),
+                graph.edges().len(),
+                problem.dimension()
+            ),
+        });
+    }
+    Ok(())
 }

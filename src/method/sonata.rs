@@ -11,11 +11,17 @@
 
 use super::fast_mix::{FastMix, Scratch};
 use super::local_solve::Local;
-use super::{Algorithm, Work};
+use super::{
+    About, Grid, MIXINGS, Method, PUBLISHED, Role, Scale, Setting, fast_mix, gossip, matrix,
+    number, positive, run,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process, Work};
 use crate::field::Field;
+use crate::graph::MixingKind;
 use crate::network::Network;
 use crate::problem::Problem;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Gradient tracking with local models.
 pub struct Sonata {
@@ -89,5 +95,65 @@ impl Algorithm for Sonata {
             gradients: most.unwrap_or(0) + s.iterations,
             solves: s.iterations,
         })
+    }
+}
+
+const SIMILARITIES: Grid = Grid {
+    values: &[0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2],
+    start: 0.4,
+};
+
+/// Gradient tracking with exact local models.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `β` in units of the mean `L_i`
+    pub similarity: Option<f64>,
+    /// Rounds of each FastMix.
+    pub mixings: Option<usize>,
+    /// `W`
+    pub mixing: MixingKind,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "Sonata"
+    }
+
+    fn about(&self) -> About {
+        About {
+            solves_locally: true,
+            ..PUBLISHED
+        }
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        vec![
+            number(
+                "similarity",
+                &mut self.similarity,
+                Role::Step(SIMILARITIES, Scale::Penalty),
+            ),
+            gossip(&mut self.mixings, 1),
+            matrix(&mut self.mixing, MIXINGS),
+        ]
+    }
+
+    /// A similarity is a curvature.
+    fn absolute(&self, factor: f64, second: f64, l: f64, mean: f64) -> (f64, f64) {
+        (factor * l / mean, second)
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let similarity = positive(self, "similarity", self.similarity.unwrap_or(0.5))?;
+        let method = Sonata {
+            similarity: similarity * problem.smoothness_mean(),
+            fast_mix: fast_mix(self, network.graph(), self.mixings, self.mixing)?,
+        };
+        run(method, problem, network)
     }
 }

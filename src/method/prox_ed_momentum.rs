@@ -8,10 +8,16 @@
 //! `G = Y + CU`, which is the same recursion. `K` rounds per iteration.
 
 use super::chebyshev::{Chebyshev, Scratch};
-use super::{Algorithm, prox_rows};
+use super::{
+    About, Method, PUBLISHED, Role, SCALED_MIXINGS, STEPS, Scale, Setting, Value, chebyshev,
+    gossip, matrix, number, out_of_range, prox_rows, run, second, step_or,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::{Field, dot};
+use crate::graph::MixingKind;
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Exact Diffusion with momentum.
 pub struct ProxEdMomentum {
@@ -103,5 +109,69 @@ impl Algorithm for ProxEdMomentum {
 
     fn dual<'s>(&self, s: &'s State) -> Option<&'s Field> {
         Some(&s.flow)
+    }
+}
+
+const BETAS: &[f64] = &[0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96];
+
+/// Exact Diffusion with prox, momentum and Chebyshev gossip.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `α`
+    pub step: Option<f64>,
+    /// `β`
+    pub beta: Option<f64>,
+    /// Whether an agent drops its momentum where it points uphill.
+    pub restart: Option<bool>,
+    /// Rounds of the gossip.
+    pub mixings: Option<usize>,
+    /// `W`
+    pub mixing: MixingKind,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "ProxEdMomentum"
+    }
+
+    fn about(&self) -> About {
+        About {
+            published: false,
+            ..PUBLISHED
+        }
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        vec![
+            number("step", &mut self.step, Role::Step(STEPS, Scale::Step)),
+            second("beta", &mut self.beta, BETAS, 0.5),
+            Setting {
+                name: "restart",
+                value: Value::Switch(&mut self.restart),
+                role: Role::Switch,
+            },
+            gossip(&mut self.mixings, 1),
+            matrix(&mut self.mixing, SCALED_MIXINGS),
+        ]
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let beta = self.beta.unwrap_or(0.5);
+        if !(0.0..1.0).contains(&beta) {
+            return Err(out_of_range(self, "beta", beta, "a number in [0, 1)"));
+        }
+        let rounds = Some(self.mixings.unwrap_or(1));
+        let method = ProxEdMomentum {
+            step: step_or(self, self.step, 1.0, problem)?,
+            beta,
+            restart: self.restart.unwrap_or(false),
+            gossip: chebyshev(self, network.graph(), rounds, self.mixing)?,
+        };
+        run(method, problem, network)
     }
 }

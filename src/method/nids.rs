@@ -6,10 +6,16 @@
 //! `W~ = (I + W)/2` only when all steps are equal: with that `W~` and unequal steps the fixed point is wrong.
 //! Computed as `z⁺ = x − Λ(∇ + G)`, `G⁺ = G + c(I − W)(2x − x⁻ − ΛΔ∇)`, which is the same recursion, `Σ G_i = 0` for ever.
 
-use super::Algorithm;
+use super::{
+    About, Method, PUBLISHED, Scale, Setting, diagonal_nids::diagonal_steps, positive, run,
+    step_and_mixing,
+};
+use crate::algorithm::{Algorithm, AlgorithmError, Process};
 use crate::field::Field;
+use crate::graph::{Mixing, MixingKind};
 use crate::network::Network;
 use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
 
 /// Network-independent step sizes.
 pub struct Nids {
@@ -116,5 +122,44 @@ impl Algorithm for Nids {
 
     fn dual<'s>(&self, s: &'s State) -> Option<&'s Field> {
         Some(&s.flow)
+    }
+}
+
+/// NIDS; `step` multiplies `1/L_i`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `α_i L_i`
+    pub step: Option<f64>,
+    /// `W`
+    pub mixing: MixingKind,
+}
+
+impl Method for Options {
+    fn name(&self) -> &'static str {
+        "Nids"
+    }
+
+    fn about(&self) -> About {
+        PUBLISHED
+    }
+
+    fn settings(&mut self) -> Vec<Setting<'_>> {
+        step_and_mixing(&mut self.step, Scale::Own, &mut self.mixing)
+    }
+
+    fn absolute(&self, factor: f64, second: f64, _: f64, _: f64) -> (f64, f64) {
+        (factor, second)
+    }
+
+    fn start(
+        &self,
+        problem: &Problem,
+        network: &mut Network,
+    ) -> Result<Box<dyn Process>, AlgorithmError> {
+        let step = positive(self, "step", self.step.unwrap_or(1.0))?;
+        let steps = diagonal_steps(problem, step, 0.0);
+        let mixing = Mixing::new(network.graph(), self.mixing);
+        run(Nids::new(steps, mixing.edge_weights()), problem, network)
     }
 }
