@@ -17,8 +17,11 @@
 //! 8. [`rule`]: the learned structures and their frozen file
 //! 9. [`roster`]: every algorithm, a row each
 //! 10. [`simulate`]: the loop and its metrics; tuning; audit
-//! 11. [`report`]: tables, plots, pages
+//! 11. `report` (feature `report`): tables, plots, pages
 //! 12. `train` (features `cpu`, `wgpu`): the rules as Burn modules, unrolling, meta-gradients, checkpoints
+
+// Links to private items are for those who read the source.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod algorithm;
 pub mod data;
@@ -29,6 +32,7 @@ pub mod method;
 pub mod network;
 pub mod problem;
 pub mod random;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod ron;
 pub mod roster;

@@ -179,6 +179,94 @@ fn every_row_of_the_roster_is_told_of() {
     }
 }
 
+/// Without F* there are no gaps: the stationarity residual says how far a run came, and the solution is written.
+#[test]
+fn a_run_needs_no_optimum() {
+    let desk = Desk::new();
+    let mut none = run("ProxEd", LASSO, "Ring(5)");
+    *none.last_mut().unwrap() = "5000";
+    none.extend(["--optimum", "none", "--until-residual", "1e-6"]);
+    let object = &desk.json(&[&none[..], &["--out", "run"]].concat())[0];
+    assert_eq!(object["status"], "Converged");
+    assert!(object["gap"].is_null() && object["optimum"].is_null());
+    assert!(number(object, "residual") <= 1e-6);
+    let trace = desk.read("run/trace.csv");
+    assert!(trace.lines().nth(1).unwrap().contains(",,"), "{trace}");
+    let solution = desk.read("run/solution.csv");
+    let columns = |line: &str| line.split(',').count();
+    assert!(solution.starts_with("mean,agent_0,"));
+    assert!(solution.lines().all(|line| columns(line) == 6));
+    assert!(desk.read("run/gap.svg").contains("stationarity residual"));
+    let said = String::from_utf8(desk.succeeds(&none).stdout).unwrap();
+    assert!(
+        said.contains("residual") && said.contains("not asked for"),
+        "{said}"
+    );
+
+    // The same point as with F*, and with F* given.
+    let certified = desk.json(&run("ProxEd", LASSO, "Ring(5)"));
+    let best = certified[0]["optimum"].to_string();
+    let given = [&run("ProxEd", LASSO, "Ring(5)")[..], &["--optimum", &best]].concat();
+    assert_eq!(desk.json(&given)[0]["gap"], certified[0]["gap"]);
+
+    for (more, words) in [
+        (
+            &["--optimum", "none", "--until", "1e-3"][..],
+            ["--until", "--until-residual"],
+        ),
+        (&["--optimum", "best"], ["--optimum best", "certified"]),
+        (&["--until-residual", "nan"], ["--until-residual", "finite"]),
+    ] {
+        desk.refuses(
+            &[&run("ProxEd", LASSO, "Ring(5)")[..], more].concat(),
+            &words,
+        );
+    }
+}
+
+/// A rule runs on losses that it was not trained on; what does not go together is refused.
+#[test]
+fn losses_are_chosen_by_name() {
+    let desk = Desk::new();
+    let rule = format!("Rule({:?})", repository("models/universal/rule.ron"));
+    for problem in [
+        "Lasso(dimension: 20, rows: 10, l1: 0.1, loss: Huber(delta: 0.5))",
+        "Lasso(dimension: 20, rows: 10, l1: 0.05, loss: Quantile(level: 0.7, smoothing: 0.5))",
+        "Logistic(dimension: 20, rows: 20, l1: 0.01, loss: SquaredHinge)",
+    ] {
+        for algorithm in [&rule, "ProxEd", "Admm"] {
+            let mut typed = run(algorithm, problem, "Ring(5)");
+            *typed.last_mut().unwrap() = "4000";
+            let object = &desk.json(&typed)[0];
+            assert_eq!(object["problem"], problem);
+            assert!(
+                number(object, "gap") < 1e-6,
+                "{algorithm} on {problem}: {object}"
+            );
+        }
+    }
+    for (problem, words) in [
+        (
+            "Lasso(dimension: 5, rows: 5, loss: Logistic)",
+            ["loss is Logistic", "family Logistic"],
+        ),
+        (
+            "Logistic(dimension: 5, rows: 5, loss: Huber(delta: 1))",
+            ["Huber(delta: 1)", "labels"],
+        ),
+        (
+            "Lasso(dimension: 5, rows: 5, loss: Huber(delta: -1))",
+            ["delta is -1", "> 0"],
+        ),
+        (
+            "Lasso(dimension: 5, rows: 5, loss: Huber(width: 1))",
+            ["width", "delta"],
+        ),
+    ] {
+        desk.refuses(&run("ProxEd", problem, "Ring(5)"), &words);
+    }
+}
+
 #[test]
 fn run_takes_every_algorithm_bare_and_with_options() {
     let desk = Desk::new();
@@ -263,6 +351,7 @@ fn run_writes_its_folder_and_logs_to_standard_error_only() {
             "a/b/gap.png",
             "a/b/gap.svg",
             "a/b/result.json",
+            "a/b/solution.csv",
             "a/b/trace.csv"
         ]
     );
@@ -590,7 +679,7 @@ fn an_interrupted_run_reports_what_there_is() {
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(object["status"], "Interrupted");
     has_fields(&object, &RUN);
-    assert_eq!(desk.files("run").len(), 4);
+    assert_eq!(desk.files("run").len(), 5);
 }
 
 /// `starling … | head -1`, and even `2>&1 | true`.

@@ -535,6 +535,100 @@ fn admm_is_its_recursion() {
     }
 }
 
+/// Smooth, so that the local models have closed forms.
+#[test]
+fn sonata_is_its_recursion() {
+    let text = "Lasso(dimension: 6, rows: 4, l1: 0, l2: 0.1, heterogeneity: 0.5)";
+    for g in ["Ring(5)", "Star(5)"] {
+        let graph = graph(g);
+        let problem = problem(text, graph.agents());
+        let (n, d) = (graph.agents(), problem.dimension());
+        let mean = (0..n).map(|i| problem.smoothness(i)).sum::<f64>() / n as f64;
+        let (beta, l2) = (0.7 * mean, problem.regularizer().l2);
+        // One round of FastMix from rest: (1 + η)W − η.
+        let sigma = Mixing::new(&graph, MixingKind::LazyMetropolis)
+            .spectrum(&graph)
+            .unwrap()
+            .sigma;
+        let root = (1.0 - sigma * sigma).sqrt();
+        let eta = (1.0 - root) / (1.0 + root);
+        let w = mixing_matrix(&graph, MixingKind::LazyMetropolis) * (1.0 + eta) - identity(n) * eta;
+        let mut x = DMatrix::<f64>::zeros(n, d);
+        let mut g_now = gradients(&problem, &x);
+        let mut s = g_now.clone();
+        trajectory(
+            &method("Sonata(similarity: 0.7)"),
+            &problem,
+            &graph,
+            30,
+            |k, found| {
+                let mut solved = DMatrix::<f64>::zeros(n, d);
+                for i in 0..n {
+                    let shard = &problem.shards()[i];
+                    let m = shard.targets.len() as f64;
+                    let rows = DMatrix::from_row_slice(shard.targets.len(), d, &shard.features);
+                    let hessian =
+                        rows.transpose() * &rows / m + DMatrix::identity(d, d) * (l2 + beta);
+                    let right = rows.transpose() * DVector::from_row_slice(&shard.targets) / m
+                        - (s.row(i) - g_now.row(i)).transpose()
+                        + x.row(i).transpose() * beta;
+                    let point = hessian.lu().solve(&right).unwrap();
+                    solved.row_mut(i).copy_from(&point.transpose());
+                }
+                x = &w * solved;
+                let g_next = gradients(&problem, &x);
+                s = &w * (&s + &g_next - &g_now);
+                g_now = g_next;
+                let apart = difference(&dense(found), &x);
+                assert!(apart <= 1e-10, "{g}, step {k}: {apart:e}");
+            },
+        );
+    }
+}
+
+/// With l1, each agent's step its own: both rules for it.
+#[test]
+fn adaptive_tracking_is_its_recursion() {
+    let text = "Lasso(dimension: 6, rows: 8, l1: 0.05, heterogeneity: 0.5)";
+    let graph = graph("Star(5)");
+    let problem = problem(text, 5);
+    let (n, d, l1) = (5, problem.dimension(), problem.regularizer().l1);
+    let w = mixing_matrix(&graph, MixingKind::LazyMetropolis);
+    for (name, scale) in [("AdGt", 1.0), ("BbTracking", 0.4)] {
+        let mut x = DMatrix::<f64>::zeros(n, d);
+        let mut g = gradients(&problem, &x);
+        let mut s = g.clone();
+        let first: Vec<f64> = (0..n).map(|i| 1.0 / problem.smoothness(i)).collect();
+        let (mut steps, mut last) = (first.clone(), first);
+        let ours = method(&format!("{name}(step: {scale})"));
+        trajectory(&ours, &problem, &graph, 30, |k, found| {
+            let z = DMatrix::from_fn(n, d, |i, j| {
+                let alpha = scale * steps[i];
+                let v: f64 = x[(i, j)] - alpha * s[(i, j)];
+                v.signum() * (v.abs() - alpha * l1).max(0.0)
+            });
+            let x_next = &w * z;
+            let g_next = gradients(&problem, &x_next);
+            s = &w * (&s + &g_next - &g);
+            for i in 0..n {
+                let moved = x_next.row(i) - x.row(i);
+                let turned = g_next.row(i) - g.row(i);
+                let next = match name {
+                    "AdGt" => {
+                        let grown = (1.0 + steps[i] / last[i]).sqrt() * steps[i];
+                        grown.min(0.5 * moved.norm() / turned.norm())
+                    }
+                    _ => moved.dot(&turned) / turned.norm_squared(),
+                };
+                (last[i], steps[i]) = (steps[i], next);
+            }
+            (x, g) = (x_next, g_next);
+            let apart = difference(&dense(found), &x);
+            assert!(apart <= 1e-9, "{name}, step {k}: {apart:e}");
+        });
+    }
+}
+
 /// The strongest handcrafted method found: at most 80 rounds to 1e-6 on LASSO with d = 100 on a ring of 10.
 #[test]
 fn admm_is_fast_on_the_ring() {

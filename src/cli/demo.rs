@@ -82,6 +82,7 @@ pub fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let graph = input::graph("the demo's graph", "Ring(10)", args.seed)?;
     let spec = input::problem("Lasso(dimension: 60, rows: 10, l1: 0.1)")?;
     let long_run = run_verb::Job {
+        optimum: run_verb::Reference::Certified,
         algorithm: AlgorithmSpec::Rule(rule_path.clone()),
         problem: spec.clone(),
         graph: graph.clone(),

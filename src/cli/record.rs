@@ -25,15 +25,18 @@ pub struct Record {
     pub local_solves: u64,
     /// Share of the safeguard's bounds that clipped a step.
     pub clipped: Option<f64>,
+    /// Null without F*.
     pub gap: f64,
     /// Whether gaps are in units of F*, or absolute because F* is zero.
     pub gap_relative: bool,
     pub worst_gap: Option<f64>,
     pub gap_certificate: f64,
+    /// Stationarity residual of the mean in units of the start's, where it was measured.
+    pub residual: Option<f64>,
     pub consensus_error: Option<f64>,
     pub dual_drift: Option<f64>,
     pub objective: f64,
-    pub optimum: f64,
+    pub optimum: Option<f64>,
     pub seconds: f64,
     pub rounds_to: BTreeMap<String, Option<u64>>,
 }
@@ -79,6 +82,13 @@ pub const GAP_AGAINST_ROUNDS: Axes = Axes {
     certified: true,
 };
 
+pub const RESIDUAL_AGAINST_ROUNDS: Axes = Axes {
+    x_label: "rounds",
+    y_label: "stationarity residual",
+    point: |s| s.residual.map(|r| (s.rounds as f64, r)),
+    certified: false,
+};
+
 /// One curve per record from its samples; `true` draws it thick.
 pub fn plot<'a>(
     title: String,
@@ -119,7 +129,11 @@ pub fn target_key(target: f64) -> String {
 }
 
 impl Record {
-    pub fn new(subject: Subject, trace: &Trace, optimum: &Optimum) -> Self {
+    pub fn new<'o>(
+        subject: Subject,
+        trace: &Trace,
+        optimum: impl Into<Option<&'o Optimum>>,
+    ) -> Self {
         let last = trace.last();
         let (status, diverged_at) = match trace.status {
             Status::Diverged { step } => ("Diverged".to_string(), Some(step)),
@@ -141,10 +155,11 @@ impl Record {
             gap_relative: trace.relative,
             worst_gap: last.worst_gap,
             gap_certificate: trace.gap_certificate,
+            residual: last.residual,
             consensus_error: last.consensus_error,
             dual_drift: last.dual_drift,
             objective: last.objective,
-            optimum: optimum.objective,
+            optimum: optimum.into().map(|o| o.objective),
             seconds: last.seconds,
             rounds_to: trace
                 .rounds_to
@@ -174,10 +189,15 @@ impl Record {
             Some(k) => format!("{} at iteration {k}", self.status),
             None => self.status.clone(),
         };
+        let residual = self.residual.map(|r| format!("residual {r:.1e}"));
+        let gap = self.optimum.map(|_| {
+            let gap = output::gap(self.gap, self.gap_certificate);
+            format!("{} {gap}", self.gap_name())
+        });
+        let how_far: Vec<String> = [gap, residual].into_iter().flatten().collect();
+        let how_far = how_far.join(", ");
         output::line(format!(
-            "  {status}: {} {} after {} iterations, {} rounds, {} floats, {} s",
-            self.gap_name(),
-            output::gap(self.gap, self.gap_certificate),
+            "  {status}: {how_far} after {} iterations, {} rounds, {} floats, {} s",
             self.iterations,
             self.rounds,
             self.floats_sent,
@@ -185,9 +205,10 @@ impl Record {
         ));
         let or_dash = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.1e}"));
         output::line(format!(
-            "  objective {:.15e}, F* {:.15e}, consensus error {}, dual drift {}",
+            "  objective {:.15e}, F* {}, consensus error {}, dual drift {}",
             self.objective,
-            self.optimum,
+            self.optimum
+                .map_or("not asked for".into(), |f| format!("{f:.15e}")),
             or_dash(self.consensus_error),
             or_dash(self.dual_drift)
         ));

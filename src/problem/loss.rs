@@ -105,6 +105,11 @@ impl Loss {
         with_loss!(self, l => l.labels())
     }
 
+    /// See [`RowLoss::curvature_bound`].
+    pub(crate) fn curvature_bound(self) -> f64 {
+        with_loss!(self, l => l.curvature_bound())
+    }
+
     /// See [`RowLoss::change`].
     pub(crate) fn change(self) -> f64 {
         with_loss!(self, l => l.change())

@@ -4,27 +4,30 @@
 //! [`Regularizer`]. [`ProblemSpec`] samples problems from families and files; [`optimum`] finds `F*` with a certificate.
 
 mod compact;
+mod data_rows;
 mod family;
 mod huber;
 mod least_squares;
 mod logistic;
 mod loss;
+mod objective;
 pub mod optimum;
 mod quantile;
 mod regularizer;
 mod rows;
 mod squared_hinge;
 
+pub use data_rows::Rows;
 pub use family::{ProblemSpec, Role, Synthetic};
 pub use loss::Loss;
+pub use objective::Objective;
 pub use optimum::Optimum;
 pub use regularizer::Regularizer;
 
 use crate::data::DataError;
 use crate::field::{Field, dot};
-use compact::Compact;
-use loss::{RowLoss, with_loss};
-use std::sync::OnceLock;
+use objective::Curvature;
+use std::sync::{Arc, OnceLock};
 
 /// What is wrong with a problem's description or data.
 #[derive(Debug, thiserror::Error)]
@@ -81,23 +84,31 @@ pub struct Shard {
     pub targets: Vec<f64>,
 }
 
-/// `F(x) = (1/n) Σ_i f_i(x) + r(x)` with the data behind it.
-#[derive(Clone, Debug)]
+/// `F(x) = (1/n) Σ_i f_i(x) + r(x)`: the agents' functions and their regularizer. Clones share the functions.
+#[derive(Clone)]
 pub struct Problem {
     name: String,
-    dimension: usize,
-    loss: Loss,
-    shards: Vec<Shard>,
-    /// Where an agent's function can be had from fewer rows.
-    compact: Vec<Option<Compact>>,
+    objective: Arc<dyn Objective>,
+    /// The same as the objective, where it is that of rows.
+    rows: Option<Arc<Rows>>,
     regularizer: Regularizer,
-    smoothness: Vec<f64>,
+    /// Of every agent.
+    curvature: Vec<Curvature>,
     /// [`Problem::smoothness_of_mean`], computed when first asked for.
     of_mean: OnceLock<f64>,
 }
 
+impl std::fmt::Debug for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Problem")
+            .field("name", &self.name)
+            .field("regularizer", &self.regularizer)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Problem {
-    /// Checks the shapes and values and computes every `L_i`.
+    /// The mean loss of every agent's rows. Checks shapes and values and computes every `L_i`.
     ///
     /// # Errors
     /// No agent, an agent without rows, features that are not `rows × dimension`, a value that is not finite.
@@ -108,59 +119,45 @@ impl Problem {
         shards: Vec<Shard>,
         regularizer: Regularizer,
     ) -> Result<Self, ProblemError> {
-        if let Some((name, found, expected)) = loss.fault() {
-            return Err(ProblemError::parameter(name, found, expected));
-        }
-        if dimension == 0 {
-            return Err(ProblemError::parameter("dimension", 0, "at least 1"));
-        }
-        if shards.is_empty() {
-            return Err(ProblemError::parameter("agents", 0, "at least 1"));
-        }
-        for (agent, shard) in shards.iter().enumerate() {
-            let shape = |found: String, expected: String| ProblemError::Shape {
-                agent,
-                found,
-                expected,
-            };
-            let rows = shard.targets.len();
-            if rows == 0 {
-                return Err(shape("no rows".into(), "at least 1".into()));
-            }
-            if shard.features.len() != rows * dimension {
-                return Err(shape(
-                    format!("{} feature values", shard.features.len()),
-                    format!("{rows} rows × {dimension}"),
-                ));
-            }
-            if let Some(v) = shard
-                .features
-                .iter()
-                .chain(&shard.targets)
-                .find(|v| !v.is_finite())
-            {
-                return Err(shape(format!("the value {v}"), "finite numbers".into()));
-            }
-            if loss.labels()
-                && let Some(b) = shard.targets.iter().find(|b| b.abs() != 1.0)
-            {
-                return Err(shape(format!("the label {b}"), "−1 or +1".into()));
-            }
-        }
-        let bound = with_loss!(loss, l => l.curvature_bound());
-        let smoothness = shards
-            .iter()
-            .map(|s| bound * optimum::gram_norm(&s.features, dimension) / s.targets.len() as f64)
-            .collect();
-        let compact = shards.iter().map(|s| Compact::new(loss, s, dimension));
+        let rows = Arc::new(Rows::new(dimension, loss, shards)?);
+        let curvature = (0..rows.agents()).map(|agent| Curvature {
+            smoothness: rows.smoothness(agent).unwrap_or(f64::NAN),
+            trace: rows.trace(agent),
+        });
         Ok(Self {
             name: name.into(),
-            dimension,
-            loss,
-            compact: compact.collect(),
-            shards,
+            curvature: curvature.collect(),
+            objective: rows.clone(),
+            rows: Some(rows),
             regularizer,
-            smoothness,
+            of_mean: OnceLock::new(),
+        })
+    }
+
+    /// The agents' own functions. Values and gradients are checked against each other at a point; an `L_i` that is not given is
+    /// estimated there and at two more: give it where curvature differs much from place to place.
+    ///
+    /// # Errors
+    /// No agent or dimension, a value or gradient that is not finite, a gradient that is not that of the value.
+    pub fn own(
+        name: impl Into<String>,
+        objective: impl Objective + 'static,
+        regularizer: Regularizer,
+    ) -> Result<Self, ProblemError> {
+        for (what, count) in [
+            ("agents", objective.agents()),
+            ("dimension", objective.dimension()),
+        ] {
+            if count == 0 {
+                return Err(ProblemError::parameter(what, 0, "at least 1"));
+            }
+        }
+        Ok(Self {
+            name: name.into(),
+            curvature: objective::examine(&objective)?,
+            objective: Arc::new(objective),
+            rows: None,
+            regularizer,
             of_mean: OnceLock::new(),
         })
     }
@@ -171,19 +168,19 @@ impl Problem {
     }
     /// Number of agents `n`.
     pub fn agents(&self) -> usize {
-        self.shards.len()
+        self.objective.agents()
     }
     /// Length `d` of `x`.
     pub fn dimension(&self) -> usize {
-        self.dimension
+        self.objective.dimension()
     }
-    /// The loss of a row.
-    pub fn loss(&self) -> Loss {
-        self.loss
-    }
-    /// Every agent's rows.
+    /// Every agent's rows; none where its function is another.
     pub fn shards(&self) -> &[Shard] {
-        &self.shards
+        self.rows().map_or(&[], Rows::shards)
+    }
+    /// The rows, where the agents' functions are mean losses of rows.
+    pub fn rows(&self) -> Option<&Rows> {
+        self.rows.as_deref()
     }
     /// The shared regularizer `r`.
     pub fn regularizer(&self) -> &Regularizer {
@@ -191,7 +188,7 @@ impl Problem {
     }
     /// `λ_max = ‖∇f(0)‖_∞`, `f = (1/n) Σ_i f_i`: the least `l1` at which 0 minimises `f + l1‖x‖₁`.
     pub fn l1_max(&self) -> f64 {
-        let zero = Field::zeros(self.agents(), self.dimension);
+        let zero = Field::zeros(self.agents(), self.dimension());
         let mut gradients = zero.clone();
         self.gradients(&zero, &mut gradients);
         gradients
@@ -201,24 +198,26 @@ impl Problem {
     }
     /// `L_i`: the gradient of `f_i` is `L_i`-Lipschitz (0 where all features are zero).
     pub fn smoothness(&self, agent: usize) -> f64 {
-        self.smoothness[agent]
+        self.curvature[agent].smoothness
     }
-    /// Trace of the matrix whose largest eigenvalue is `L_i`: the sum of squares of the agent's features, times the loss's
-    /// largest curvature, over its rows.
+    /// Trace of the matrix whose largest eigenvalue is `L_i`; of own functions an estimate.
     pub fn trace(&self, agent: usize) -> f64 {
-        let shard = &self.shards[agent];
-        let bound = with_loss!(self.loss, l => l.curvature_bound());
-        bound * dot(&shard.features, &shard.features) / shard.targets.len() as f64
+        self.curvature[agent].trace
     }
     /// `L = max_i L_i`; 1 where all features are zero, so that steps in units of `1/L` stay finite.
     pub fn smoothness_max(&self) -> f64 {
-        let largest = self.smoothness.iter().copied().fold(0.0, f64::max);
+        let largest = self
+            .curvature
+            .iter()
+            .map(|c| c.smoothness)
+            .fold(0.0, f64::max);
         if largest > 0.0 { largest } else { 1.0 }
     }
 
     /// `L̄ = (1/n) Σ_i L_i`; 1 where all features are zero.
     pub fn smoothness_mean(&self) -> f64 {
-        let mean = self.smoothness.iter().sum::<f64>() / self.agents() as f64;
+        let sum: f64 = self.curvature.iter().map(|c| c.smoothness).sum();
+        let mean = sum / self.agents() as f64;
         if mean > 0.0 { mean } else { 1.0 }
     }
 
@@ -227,51 +226,56 @@ impl Problem {
     /// all features are zero.
     pub fn smoothness_of_mean(&self) -> f64 {
         *self.of_mean.get_or_init(|| {
-            let bound = with_loss!(self.loss, l => l.curvature_bound());
-            let mut v: Vec<f64> = (0..self.dimension)
-                .map(|k| 1.0 + 0.1 * (k as f64).sin())
-                .collect();
-            let (mut value, mut image) = (0.0, vec![0.0; self.dimension]);
-            for _ in 0..200 {
-                let norm = dot(&v, &v).sqrt();
-                if norm == 0.0 {
-                    return 1.0;
+            let value = match &self.rows {
+                Some(rows) => self.largest_of_mean(rows),
+                None => {
+                    let gradient = |x: &[f64], out: &mut [f64]| self.mean_gradient(x, out);
+                    objective::largest_curvature(self.dimension(), 0, &gradient)
                 }
-                v.iter_mut().for_each(|x| *x /= norm);
-                image.fill(0.0);
-                for shard in &self.shards {
-                    let scale = bound / (self.agents() * shard.targets.len()) as f64;
-                    rows::add_gradient(&shard.features, &v, |_, u| scale * u, &mut image);
-                }
-                let next = dot(&v, &image);
-                let settled = (next - value).abs() <= 1e-5 * next;
-                value = next;
-                std::mem::swap(&mut v, &mut image);
-                if settled {
-                    break;
-                }
-            }
+            };
             if value > 0.0 { value } else { 1.0 }
         })
     }
 
-    /// The rows to compute with, and what is to be added to the sum of their losses.
-    fn rows(&self, agent: usize) -> (&Shard, f64) {
-        match &self.compact[agent] {
-            Some(compact) => (&compact.rows, compact.rest),
-            None => (&self.shards[agent], 0.0),
+    fn largest_of_mean(&self, rows: &Rows) -> f64 {
+        let d = self.dimension();
+        let mut v: Vec<f64> = (0..d).map(|k| 1.0 + 0.1 * (k as f64).sin()).collect();
+        let (mut value, mut image) = (0.0, vec![0.0; d]);
+        for _ in 0..200 {
+            let norm = dot(&v, &v).sqrt();
+            if norm == 0.0 {
+                return 0.0;
+            }
+            v.iter_mut().for_each(|x| *x /= norm);
+            image.fill(0.0);
+            rows.add_mean_curvature(&v, &mut image);
+            let next = dot(&v, &image);
+            let settled = (next - value).abs() <= 1e-5 * next;
+            value = next;
+            std::mem::swap(&mut v, &mut image);
+            if settled {
+                break;
+            }
+        }
+        value
+    }
+
+    /// Writes `(1/n) Σ_i ∇f_i(x)` to `out` (length `d`).
+    pub fn mean_gradient(&self, x: &[f64], out: &mut [f64]) {
+        let n = self.agents() as f64;
+        let mut own = vec![0.0; x.len()];
+        out.fill(0.0);
+        for agent in 0..self.agents() {
+            self.gradient(agent, x, &mut own);
+            for (g, own) in out.iter_mut().zip(&own) {
+                *g += own / n;
+            }
         }
     }
 
-    /// Writes `∇f_i(x)` to `out` (length `d`); one pass over the agent's rows, nothing allocated.
+    /// Writes `∇f_i(x)` to `out` (length `d`).
     pub fn gradient(&self, agent: usize, x: &[f64], out: &mut [f64]) {
-        let scale = 1.0 / self.shards[agent].targets.len() as f64;
-        let (shard, _) = self.rows(agent);
-        out.fill(0.0);
-        with_loss!(self.loss, l => {
-            let slope = |r: usize, u| scale * l.slope(u, shard.targets[r]);
-            rows::add_gradient(&shard.features, x, slope, out);
-        });
+        self.objective.gradient(agent, x, out);
     }
 
     /// Writes every agent's gradient at its own row of `x`; `x`, `out`: `[agents, dimension]`.
@@ -279,25 +283,17 @@ impl Problem {
         out.for_each_row(|i, g| self.gradient(i, x.row(i), g));
     }
 
-    /// Writes to `out` (length `d`) the diagonal of `sup φ''·A_iᵀA_i/m_i`, the matrix that bounds `∇²f_i` from above.
+    /// Writes to `out` (length `d`) the diagonal of a matrix that bounds `∇²f_i` from above: `L_i` everywhere where no better is
+    /// known.
     pub fn curvature_diagonal(&self, agent: usize, out: &mut [f64]) {
-        let shard = &self.shards[agent];
-        let bound = with_loss!(self.loss, l => l.curvature_bound()) / shard.targets.len() as f64;
-        out.fill(0.0);
-        for row in shard.features.chunks_exact(self.dimension) {
-            for (h, a) in out.iter_mut().zip(row) {
-                *h += bound * a * a;
-            }
+        if !self.objective.curvature(agent, out) {
+            out.fill(self.smoothness(agent));
         }
     }
 
     /// `f_i(x)`.
     pub fn local_loss(&self, agent: usize, x: &[f64]) -> f64 {
-        let (shard, mut total) = self.rows(agent);
-        with_loss!(self.loss, l => {
-            rows::products(&shard.features, x, |r, u| total += l.value(u, shard.targets[r]));
-        });
-        total / self.shards[agent].targets.len() as f64
+        self.objective.value(agent, x)
     }
 
     /// `F(x) = (1/n) Σ_i f_i(x) + r(x)` at one point `x` of length `d`.
@@ -314,6 +310,7 @@ impl Problem {
 
 #[cfg(test)]
 mod tests {
+    use super::loss::RowLoss;
     use super::*;
     use crate::random;
     use rand::RngExt;
@@ -422,7 +419,7 @@ mod tests {
             Problem::new("many", d, Loss::LeastSquares, vec![shard.clone()], r).unwrap()
         };
         let many = problem(&shard);
-        assert!(many.compact[0].is_some());
+        assert!(compact::Compact::new(Loss::LeastSquares, &shard, d).is_some());
         let x = [0.3, -1.2, 0.5, 2.0, -0.1, 7.0];
         let (mut value, mut expected) = (0.0, vec![0.0; d]);
         for (row, b) in shard.features.chunks_exact(d).zip(&shard.targets) {
@@ -438,6 +435,51 @@ mod tests {
         for (g, e) in gradient.iter().zip(&expected) {
             assert!((g - e).abs() < 1e-13 * (1.0 + e.abs()), "{g} {e}");
         }
+    }
+
+    /// `f_i(x) = w_i‖x − c_i‖²/2` through the door for own functions: values and gradients as given, `L_i` found.
+    struct Own {
+        wrong: bool,
+    }
+
+    impl Objective for Own {
+        fn agents(&self) -> usize {
+            3
+        }
+        fn dimension(&self) -> usize {
+            4
+        }
+        fn value(&self, agent: usize, x: &[f64]) -> f64 {
+            let weight = 1.0 + agent as f64;
+            x.iter().map(|x| 0.5 * weight * (x - weight).powi(2)).sum()
+        }
+        fn gradient(&self, agent: usize, x: &[f64], out: &mut [f64]) {
+            let weight = 1.0 + agent as f64;
+            for (g, x) in out.iter_mut().zip(x) {
+                *g = weight * (x - weight) * if self.wrong { 1.1 } else { 1.0 };
+            }
+        }
+    }
+
+    #[test]
+    fn own_functions_are_examined() {
+        let problem = Problem::own("own", Own { wrong: false }, Regularizer::default()).unwrap();
+        for agent in 0..3 {
+            let l = problem.smoothness(agent) / (1.0 + agent as f64);
+            assert!((1.0..1.1).contains(&l), "{l}");
+            let trace = problem.trace(agent) / (4.0 + 4.0 * agent as f64);
+            assert!((trace - 1.0).abs() < 1e-3, "{trace}");
+        }
+        assert!((problem.smoothness_of_mean() / 2.0 - 1.0).abs() < 1e-6);
+        assert!(problem.rows().is_none() && problem.shards().is_empty());
+        let error = optimum::solve(&problem).unwrap_err().to_string();
+        assert!(error.contains("Optimum::given"), "{error}");
+        let wrong = Problem::own("own", Own { wrong: true }, Regularizer::default());
+        let error = wrong.unwrap_err().to_string();
+        assert!(
+            error.contains("agent 0") && error.contains("gradient"),
+            "{error}"
+        );
     }
 
     /// Two agents who see one coordinate each: the mean Hessian is half of what each of them has.

@@ -206,7 +206,7 @@ pub fn audit(
         let permuted = Problem::new(
             "renamed",
             problem.dimension(),
-            problem.loss(),
+            Loss::LeastSquares,
             shards,
             *problem.regularizer(),
         )?;
@@ -376,7 +376,6 @@ fn trajectory(process: &mut dyn Process, problem: &Problem, graph: &Graph, steps
 
 /// The problem with its objective multiplied by `c` and its variables by `s`.
 fn rescaled(problem: &Problem, c: f64, s: f64) -> Result<Problem, ProblemError> {
-    debug_assert!(problem.loss() == Loss::LeastSquares);
     let shards = problem
         .shards()
         .iter()
@@ -394,7 +393,7 @@ fn rescaled(problem: &Problem, c: f64, s: f64) -> Result<Problem, ProblemError> 
     Problem::new(
         "rescaled",
         problem.dimension(),
-        problem.loss(),
+        Loss::LeastSquares,
         shards,
         regularizer,
     )

@@ -6,6 +6,9 @@
 //!
 //! `F*` is known up to its certificate, and nothing is claimed beyond it: a target below the certificate is never reached, a run
 //! with a useless certificate never converges, and a gap below minus the certificate refutes `F*` and ends the run with an error.
+//!
+//! Without `F*` gaps are NaN, and a run is judged by the stationarity residual of the mean,
+//! `‖x̄ − prox_{r/L̄}(x̄ − ∇f(x̄)/L̄)‖` in units of the start's, `f = (1/n) Σ_i f_i`: zero exactly at the minimisers.
 
 use crate::algorithm::{Process, Work};
 use crate::field::{Field, larger};
@@ -68,6 +71,8 @@ pub struct Options {
     pub rounds: Option<u64>,
     /// Stop as soon as the gap is known to be at or below this, if given.
     pub until: Option<f64>,
+    /// Stop as soon as the stationarity residual is at or below this, if given; it is measured with every gap then.
+    pub until_residual: Option<f64>,
     /// A final gap at or below this (or below the certificate) counts as converged.
     pub tolerance: f64,
     /// Gaps whose first round is recorded.
@@ -85,6 +90,7 @@ impl Default for Options {
             steps: 1_000,
             rounds: None,
             until: None,
+            until_residual: None,
             tolerance: 1e-10,
             targets: TARGETS.to_vec(),
             stop: || false,
@@ -111,8 +117,11 @@ pub struct Sample {
     pub seconds: f64,
     /// `F(x̄)`
     pub objective: f64,
-    /// `(F(x̄) − F*)/|F*|`
+    /// `(F(x̄) − F*)/|F*|`; NaN without `F*`.
     pub gap: f64,
+    /// Stationarity residual of the mean in units of the start's; only where it was asked for, or with the sparse metrics where
+    /// there is no `F*`.
+    pub residual: Option<f64>,
     /// The same for the worst agent's own `x_i` (of more than [`ALL_AGENTS`] agents the [`FARTHEST`] farthest from the mean were
     /// asked); only where the sparse metrics were taken.
     pub worst_gap: Option<f64>,
@@ -208,26 +217,48 @@ fn worst_objective(problem: &Problem, x: &Field, mean: &[f64]) -> f64 {
     objectives.into_iter().fold(f64::NEG_INFINITY, larger)
 }
 
-/// Runs `process`; `observe` sees every measurement ([`Options::stop`] ends a run).
+/// Length of the prox-gradient step at `x` with step `1/L̄`, `f` the mean of the agents' functions.
+fn prox_gradient_step(problem: &Problem, x: &[f64]) -> f64 {
+    let step = 1.0 / problem.smoothness_mean();
+    let mut gradient = vec![0.0; x.len()];
+    problem.mean_gradient(x, &mut gradient);
+    let r = problem.regularizer();
+    let moved = x.iter().zip(&gradient);
+    let square = |(x, g): (&f64, &f64)| (x - r.prox(step, x - step * g)).powi(2);
+    moved.map(square).sum::<f64>().sqrt()
+}
+
+/// Runs `process`, with `F*` or without; `observe` sees every measurement ([`Options::stop`] ends a run).
 ///
 /// # Errors
 /// An objective below what the certificate of `optimum` allows.
-pub fn simulate(
+pub fn simulate<'o>(
     process: &mut dyn Process,
     problem: &Problem,
     network: &mut Network,
-    optimum: &Optimum,
+    optimum: impl Into<Option<&'o Optimum>>,
     options: &Options,
     mut observe: impl FnMut(&Sample),
 ) -> Result<Trace, OptimumRefuted> {
+    let optimum: Option<&Optimum> = optimum.into();
     let start = start_objective(problem, &process.iterate().mean());
-    let (unit, relative) = unit(optimum.objective, start);
-    let gap_certificate = optimum.certificate / unit;
+    let (lowest_known, certificate) =
+        optimum.map_or((f64::NAN, f64::INFINITY), |o| (o.objective, o.certificate));
+    let (unit, relative) = match optimum {
+        Some(optimum) => unit(optimum.objective, start),
+        None => (1.0, false),
+    };
+    let gap_certificate = certificate / unit;
+    let watched = options.until_residual.is_some();
+    let residual_at_start = match watched || optimum.is_none() {
+        true => prox_gradient_step(problem, &process.iterate().mean()),
+        false => 1.0,
+    };
     let most = match process.clipped() {
         Some(_) => f64::INFINITY,
         None => LOST * (start.abs() + unit),
     };
-    let lowest = optimum.objective - optimum.slack(problem);
+    let lowest = optimum.map_or(f64::NEG_INFINITY, |o| o.objective - o.slack(problem));
     // At or below a target, and known to be.
     let reached = |gap: f64, target: f64| gap <= target && gap_certificate <= target;
     let mut clock = Duration::ZERO;
@@ -244,7 +275,11 @@ pub fn simulate(
             gradients: iteration,
             solves: 0,
         });
-        let gap = |f: f64| (f - optimum.objective) / unit;
+        let gap = |f: f64| (f - lowest_known) / unit;
+        let residual = || match prox_gradient_step(problem, &mean) {
+            0.0 => 0.0,
+            step => step / residual_at_start,
+        };
         Sample {
             iteration,
             rounds: bill.rounds,
@@ -255,6 +290,7 @@ pub fn simulate(
             seconds: clock.as_secs_f64(),
             objective,
             gap: gap(objective),
+            residual: (watched || (sparse && optimum.is_none())).then(residual),
             worst_gap: sparse.then(|| gap(worst_objective(problem, x, &mean))),
             consensus_error: sparse.then(|| x.consensus_error()),
             dual_drift: process.dual().filter(|_| sparse).map(|y| y.sum_drift()),
@@ -295,13 +331,18 @@ pub fn simulate(
                 *rounds = Some(sample.rounds);
             }
         }
-        let lost = !sample.gap.is_finite() || sample.objective.abs() > most;
+        let known = optimum.is_none() || sample.gap.is_finite();
+        let finite = known && sample.objective.is_finite();
+        let lost = !finite || sample.objective.abs() > most;
+        let settled = |until| sample.residual.is_some_and(|r| r <= until);
         observe(&sample);
         if sample.objective < lowest {
             break;
         } else if lost {
             status = Some(Status::Diverged { step: k });
-        } else if options.until.is_some_and(|u| reached(sample.gap, u)) {
+        } else if options.until.is_some_and(|u| reached(sample.gap, u))
+            || options.until_residual.is_some_and(settled)
+        {
             status = Some(Status::Converged);
         } else if out_of_rounds {
             break;
@@ -316,8 +357,8 @@ pub fn simulate(
         return Err(OptimumRefuted {
             step: sample.iteration,
             objective: sample.objective,
-            optimum: optimum.objective,
-            certificate: optimum.certificate,
+            optimum: lowest_known,
+            certificate,
         });
     }
     // Below a useless certificate nobody knows.
@@ -345,6 +386,9 @@ fn final_status(samples: &[Sample], tolerance: f64) -> Status {
     }
     let best = |range: &[Sample]| range.iter().map(|s| s.gap).fold(f64::INFINITY, f64::min);
     let half = samples.partition_point(|s| 2 * s.iteration < last.iteration);
+    if last.gap.is_nan() {
+        return Status::HorizonReached;
+    }
     if last.iteration >= 10 && best(&samples[half..]) > 0.99 * best(&samples[..half]) {
         Status::Stalled
     } else {

@@ -7,8 +7,8 @@
 //! The gap is computed without cancellation, so that f32 resolves gaps far below 1e-7: with `u = a·x`,
 //! `F(x) − F* = Σ_r w_r [φ(u) − φ(u*) − φ'(u*)(u − u*)] + Σ_k [g*_k (x_k − x*_k) + r(x_k) − r(x*_k)]`, `g* = ∇f(x*)`.
 
-use super::loss;
-use crate::graph::{Graph, GraphError};
+use super::{TrainError, loss};
+use crate::graph::Graph;
 use crate::problem::{Loss, Optimum, Problem, Regularizer};
 use crate::rule::features::Conditioning;
 use crate::rule::shared::{self, normalized_weights};
@@ -152,7 +152,7 @@ impl Batch {
         graph: &Graph,
         problems: &[(Problem, Optimum)],
         place: &Place,
-    ) -> Result<Self, GraphError> {
+    ) -> Result<Self, TrainError> {
         let (alone, optima): (Vec<&Problem>, Vec<&Optimum>) =
             problems.iter().map(|(p, o)| (p, o)).unzip();
         let mut batch = Self::without_optima(graph, &alone, place)?;
@@ -163,12 +163,18 @@ impl Batch {
     /// [`Self::new`] for a meta-loss that needs no optimum; the gap is then NaN.
     ///
     /// # Errors
-    /// The eigenvalues of `W` did not converge.
+    /// The eigenvalues of `W` did not converge; functions that are not mean losses of rows.
     pub fn without_optima(
         graph: &Graph,
         problems: &[&Problem],
         place: &Place,
-    ) -> Result<Self, GraphError> {
+    ) -> Result<Self, TrainError> {
+        let own = || {
+            TrainError::Recipe(
+                "trains on problems made of rows; own functions have no tensors".into(),
+            )
+        };
+        let loss = problems[0].rows().ok_or_else(own)?.loss();
         let (b, n) = (problems.len(), graph.agents());
         let first = problems[0];
         let d = first.dimension();
@@ -224,7 +230,7 @@ impl Batch {
             problems: b,
             agents: n,
             dimension: d,
-            loss: first.loss(),
+            loss,
             regularizer: *first.regularizer(),
             features_transposed: features.clone().transpose(),
             features,

@@ -5,7 +5,8 @@ use burn::tensor::Device;
 use burn::tensor::{DeviceKind, DeviceType};
 
 /// What the user asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum DeviceChoice {
     /// wgpu where a real GPU answers, else the CPU.
     #[default]

@@ -53,10 +53,13 @@ impl Direct {
         });
         let diameter = reach.iter().copied().max().unwrap_or(0);
         let radius = reach.iter().copied().min().unwrap_or(0);
+        let quadratic = problem
+            .rows()
+            .is_some_and(|rows| rows.loss() == Loss::LeastSquares);
         let gram = (d * (d + 1) / 2 + d + 1).div_ceil(d) + 2 * radius;
         Self {
             rows: received.max().unwrap_or(0).max(diameter),
-            gram: (problem.loss() == Loss::LeastSquares).then_some(gram),
+            gram: quadratic.then_some(gram),
         }
     }
 }

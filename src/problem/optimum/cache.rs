@@ -4,21 +4,21 @@
 //! or altered file costs time and nothing else.
 
 use super::{Optimum, Pooled, certificate, solve};
-use crate::problem::{Problem, ProblemError};
+use crate::problem::{Problem, ProblemError, Rows};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// SHA-256 over everything that determines `F`: loss, regularizer, data.
-fn content_hash(problem: &Problem) -> String {
+fn content_hash(problem: &Problem, rows: &Rows) -> String {
     let mut hasher = Sha256::new();
     hasher.update(b"starling optimum 3");
     hasher.update(format!(
         "{:?} {:?} {}",
-        problem.loss(),
+        rows.loss(),
         problem.regularizer(),
         problem.dimension()
     ));
-    for shard in problem.shards() {
+    for shard in rows.shards() {
         hasher.update((shard.targets.len() as u64).to_le_bytes());
         for v in shard.features.iter().chain(&shard.targets) {
             hasher.update(v.to_le_bytes());
@@ -45,7 +45,10 @@ pub fn cache_dir() -> Option<PathBuf> {
 /// # Errors
 /// As [`solve`].
 pub fn solve_cached(problem: &Problem, cache: Option<&Path>) -> Result<Optimum, ProblemError> {
-    let file = cache.map(|dir| dir.join(format!("{}.ron", content_hash(problem))));
+    let hash = problem.rows().map(|rows| content_hash(problem, rows));
+    let file = cache
+        .zip(hash)
+        .map(|(dir, hash)| dir.join(format!("{hash}.ron")));
     if let Some(file) = file.as_deref()
         && let Ok(text) = std::fs::read_to_string(file)
     {
@@ -74,7 +77,7 @@ fn verified(problem: &Problem, kept: Optimum) -> Option<Optimum> {
     if kept.x.len() != problem.dimension() || kept.x.iter().any(|v| !v.is_finite()) {
         return None;
     }
-    let found = certificate::certify(&Pooled::new(problem), kept.x, kept.solver).ok()?;
+    let found = certificate::certify(&Pooled::new(problem).ok()?, kept.x, kept.solver).ok()?;
     let same = |a: f64, b: f64| (a - b).abs() <= 2.0 * found.rounding;
     (same(found.objective, kept.objective) && same(found.certificate, kept.certificate))
         .then_some(found)

@@ -46,7 +46,7 @@ pub(super) fn certify(
             "F is {objective} there; are the features too large for f64? Smaller units help"
         )));
     }
-    if certificate.is_infinite() && problem.loss().change() > 0.0 && x.len() <= MAX_ACTIVE {
+    if certificate.is_infinite() && pooled.data.loss().change() > 0.0 && x.len() <= MAX_ACTIVE {
         return Err(fail(
             "F may have no minimiser (separable data without a regularizer?): the Hessian vanishes with the gradient; \
              l1 or l2 above 0 helps"
@@ -74,7 +74,7 @@ pub(super) fn certify(
 /// What rounding may do to `F(x)`: to the sum over rows, and to every prediction, whose error the loss multiplies by its slope.
 fn rounding(pooled: &Pooled, x: &[f64], objective: f64) -> f64 {
     let sum = (4.0 + (pooled.rows.len() as f64).sqrt()) * objective.abs();
-    let predictions: f64 = with_loss!(pooled.problem.loss(), l => pooled.rows.iter().map(|row| {
+    let predictions: f64 = with_loss!(pooled.data.loss(), l => pooled.rows.iter().map(|row| {
         let terms = row.features.iter().zip(x);
         let length = terms.map(|(a, x)| (a * x).powi(2)).sum::<f64>().sqrt();
         // Errors of the terms are independent: their root mean square counts. The second term: of a loss at its minimum.
@@ -107,7 +107,7 @@ fn duality_gap(pooled: &Pooled, x: &[f64], gradient: &[f64]) -> f64 {
     } else {
         r.l1 / largest * (1.0 - 1e-16)
     };
-    let losses: f64 = with_loss!(pooled.problem.loss(), l => pooled.rows.iter().map(|row| {
+    let losses: f64 = with_loss!(pooled.data.loss(), l => pooled.rows.iter().map(|row| {
         let (u, b) = (dot(row.features, x), row.target);
         row.weight * (l.value(u, b) + l.conjugate(scale * l.slope(u, b), b))
     }).sum());
@@ -166,7 +166,7 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
         let entries = row.features.iter().zip(&norms);
         entries.map(|(a, s)| (a / s).powi(2)).sum::<f64>().sqrt()
     };
-    let t = with_loss!(pooled.problem.loss(), l => {
+    let t = with_loss!(pooled.data.loss(), l => {
         // The minimiser is at most ‖ξ‖/μ away: no row's curvature may jump on the way there.
         let jumps = pooled.rows.iter().any(|row| {
             let far = 2.0 * norm2.sqrt() / mu * length(row);

@@ -9,6 +9,7 @@ mod solver;
 
 pub use cache::{cache_dir, solve_cached};
 
+use super::Rows;
 use super::loss::{RowLoss, with_loss};
 use super::rows::add_gradient;
 use super::{Problem, ProblemError, Regularizer, Shard};
@@ -38,6 +39,20 @@ pub struct Optimum {
 }
 
 impl Optimum {
+    /// A minimum that somebody knows to within `certificate` (absolute), without its point.
+    pub fn given(objective: f64, certificate: f64) -> Self {
+        Self {
+            x: Vec::new(),
+            objective,
+            certificate,
+            rounding: 16.0 * f64::EPSILON * objective.abs(),
+            certificate_kind: "given".into(),
+            solver: "given".into(),
+            nonzeros: 0,
+            kkt_residual: f64::NAN,
+        }
+    }
+
     /// By how much `F` at a feasible point may lie below [`Self::objective`] without contradicting the certificate.
     ///
     /// Points that leave a box by rounding count as inside it ([`super::Regularizer::value`]), and may gain what the slope
@@ -45,9 +60,11 @@ impl Optimum {
     pub fn slack(&self, problem: &Problem) -> f64 {
         let at_bounds = match problem.regularizer().bounds {
             None => 0.0,
+            // Given, without a point.
+            Some(_) if self.x.len() != problem.dimension() => 0.0,
             Some(_) => {
                 let mut slope = vec![0.0; self.x.len()];
-                Pooled::new(problem).gradient(&self.x, &mut slope);
+                problem.mean_gradient(&self.x, &mut slope);
                 let terms = self.x.iter().zip(&slope);
                 terms.map(|(x, g)| 2e-9 * (1.0 + x.abs()) * g.abs()).sum()
             }
@@ -61,7 +78,7 @@ impl Optimum {
 /// # Errors
 /// A problem without a minimiser that the solver could reach (for instance separable data without a regularizer).
 pub fn solve(problem: &Problem) -> Result<Optimum, ProblemError> {
-    let mut pooled = Pooled::new(problem);
+    let mut pooled = Pooled::new(problem)?;
     let (x, solver) = solver::minimise(&mut pooled)?;
     certificate::certify(&pooled, x, solver)
 }
@@ -118,6 +135,7 @@ pub(crate) fn gram_norm(features: &[f64], columns: usize) -> f64 {
 /// The pooled problem: all rows with their weights.
 struct Pooled<'a> {
     problem: &'a Problem,
+    data: &'a Rows,
     /// The problem's own, or one with another `l1` on the way there.
     regularizer: Regularizer,
     rows: Vec<Row<'a>>,
@@ -136,8 +154,14 @@ fn weight(problem: &Problem, shard: &Shard) -> f64 {
 }
 
 impl<'a> Pooled<'a> {
-    fn new(problem: &'a Problem) -> Self {
-        let rows = problem
+    /// # Errors
+    /// Functions that are not mean losses of rows: their optimum is not certified.
+    fn new(problem: &'a Problem) -> Result<Self, ProblemError> {
+        let data = problem.rows().ok_or_else(|| ProblemError::Optimum {
+            problem: problem.name().into(),
+            reason: "no certificate is known for own functions; run without F*, or give it (`Optimum::given`)".into(),
+        })?;
+        let rows = data
             .shards()
             .iter()
             .flat_map(|s| {
@@ -152,11 +176,12 @@ impl<'a> Pooled<'a> {
                     })
             })
             .collect();
-        Self {
+        Ok(Self {
             problem,
+            data,
             regularizer: *problem.regularizer(),
             rows,
-        }
+        })
     }
 
     /// `f(x) + r(x)`.
@@ -167,7 +192,7 @@ impl<'a> Pooled<'a> {
     /// `∇f(x)`, `f` the weighted sum of losses.
     fn gradient(&self, x: &[f64], out: &mut [f64]) {
         out.fill(0.0);
-        with_loss!(self.problem.loss(), l => for shard in self.problem.shards() {
+        with_loss!(self.data.loss(), l => for shard in self.data.shards() {
             let weight = weight(self.problem, shard);
             let slope = |r: usize, u| weight * l.slope(u, shard.targets[r]);
             add_gradient(&shard.features, x, slope, out);
@@ -230,7 +255,7 @@ impl<'a> Pooled<'a> {
         free: &[usize],
         scale: impl Fn(usize) -> f64,
     ) -> DMatrix<f64> {
-        let roots: Vec<f64> = with_loss!(self.problem.loss(), l => self.rows.iter()
+        let roots: Vec<f64> = with_loss!(self.data.loss(), l => self.rows.iter()
             .map(|row| (row.weight * l.curvature(dot(row.features, x), row.target)).sqrt())
             .collect());
         DMatrix::from_fn(self.rows.len(), free.len(), |i, k| {
@@ -244,7 +269,7 @@ impl<'a> Pooled<'a> {
 ///
 /// `None` where no coordinate is free, or the smallest eigenvalue is zero to rounding.
 pub fn restricted_condition(problem: &Problem, x: &[f64]) -> Option<f64> {
-    let pooled = Pooled::new(problem);
+    let pooled = Pooled::new(problem).ok()?;
     let free = pooled.free(x);
     if free.is_empty() || free.len() > MAX_ACTIVE {
         return None;

@@ -61,7 +61,7 @@ pub(super) fn minimise(pooled: &mut Pooled) -> Result<(Vec<f64>, String), Proble
     let r = *problem.regularizer();
     let d = problem.dimension();
     let norms = pooled.column_norms();
-    let bound = with_loss!(problem.loss(), l => l.curvature_bound());
+    let bound = pooled.data.loss().curvature_bound();
     let weighted: Vec<f64> = pooled
         .rows
         .iter()
@@ -194,7 +194,7 @@ impl Descent {
             // What rounding leaves of a gradient: of its terms, and of x.
             let size = self.norms.iter().zip(&candidate.x);
             let size: f64 = size.map(|(s, x)| (s * x).powi(2)).sum();
-            let slopes: f64 = with_loss!(pooled.problem.loss(), l => pooled.rows.iter()
+            let slopes: f64 = with_loss!(pooled.data.loss(), l => pooled.rows.iter()
                 .map(|row| row.weight * l.slope(dot(row.features, &candidate.x), row.target).powi(2))
                 .sum());
             let scale = self.smoothness * size.sqrt() + slopes.sqrt() + f64::MIN_POSITIVE;
