@@ -10,7 +10,7 @@ use starling::{graph::GraphSpec, network::Network, ron::parse_ron, roster::Algor
 const RECIPE: &str = r#"(
     rule: Shared(hidden: [8], refresh: 4),
     graphs: [Ring(6)],
-    problems: [Data(path: "datasets/diabetes.libsvm.gz", loss: LeastSquares, l1_share: 0.1)],
+    problems: [Data(path: "datasets/diabetes.libsvm.gz", loss: LeastSquares, l1: 5)],
     stages: [(learning_rate: 3e-3, truncation: 10, horizon: 40, batch: 4, batches: 20)],
     validation: (problems: 2, every: 10, horizon_factor: 2),
 )"#;

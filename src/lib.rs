@@ -17,7 +17,7 @@
 //! 8. [`rule`]: the learned structures and their frozen file
 //! 9. [`roster`]: every algorithm, a row each
 //! 10. [`simulate`]: the loop and its metrics; tuning; audit
-//! 11. `report` (feature `report`): tables, plots, pages
+//! 11. `report`, a feature: tables, plots, pages
 //! 12. `train` (features `cpu`, `wgpu`): the rules as Burn modules, unrolling, meta-gradients, checkpoints
 
 // Links to private items are for those who read the source.

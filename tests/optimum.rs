@@ -62,6 +62,30 @@ fn other_losses_agree_with_scipy() {
     }
 }
 
+/// Where a loss is flat, nothing curved there says that `x` is a minimiser: without a regularizer the certificate has to know.
+#[test]
+fn losses_without_curvature_are_not_certified_by_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/diabetes.libsvm.gz");
+    let text = format!("Data(path: {path:?}, loss: Huber(delta: 0.5))");
+    let problem = problem(&text, 1, 0);
+    if let Ok(optimum) = optimum::solve(&problem) {
+        // Targets are about 150: along a direction that the few curved rows do not see, F moves on.
+        let best = optimum.objective - optimum.certificate;
+        let mut random = random::stream(1, "test/flat", &[]);
+        for _ in 0..200 {
+            let x: Vec<f64> = optimum
+                .x
+                .iter()
+                .map(|x| {
+                    let step: f64 = StandardNormal.sample(&mut random);
+                    x + 0.1 * step
+                })
+                .collect();
+            assert!(problem.objective(&x) >= best);
+        }
+    }
+}
+
 fn problem(text: &str, agents: usize, trial: u64) -> Problem {
     let spec: ProblemSpec = parse_ron("problem", text).unwrap();
     spec.sample(agents, 2, Role::Test, trial).unwrap()

@@ -200,7 +200,7 @@ fn row(
     }
     let mut record = Record::new(subject, &traces[median], best);
     let mut range = std::collections::BTreeMap::new();
-    for target in TARGETS {
+    for target in targets(plan.tuning.target) {
         let mut rounds: Vec<u64> = traces
             .iter()
             .map(|t| t.rounds_to(target).unwrap_or(u64::MAX))
@@ -226,6 +226,7 @@ fn row(
             .count(),
         diverged: traces
             .iter()
+            .filter(|t| t.rounds_to(plan.tuning.target).is_none())
             .filter(|t| matches!(t.status, Status::Diverged { .. }))
             .count(),
         rounds_to_range: range,

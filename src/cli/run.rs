@@ -93,6 +93,16 @@ fn solution_csv(x: &Field) -> String {
     text
 }
 
+/// The unit of the last digit of a number in decimal: 0.001 of `2.123`, 10 of `1.5e2`.
+fn last_digit(text: &str) -> f64 {
+    let (digits, exponent) = match text.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse().unwrap_or(0)),
+        None => (text, 0),
+    };
+    let decimals = digits.split_once('.').map_or(0, |(_, after)| after.len());
+    10_f64.powi(exponent - decimals as i32)
+}
+
 /// What gaps are measured against.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reference {
@@ -100,8 +110,8 @@ pub enum Reference {
     Certified,
     /// Nothing.
     None,
-    /// A number that the user knows.
-    Given(f64),
+    /// A number that the user knows, to half a unit of its last digit.
+    Given { value: f64, within: f64 },
 }
 
 impl std::str::FromStr for Reference {
@@ -111,7 +121,10 @@ impl std::str::FromStr for Reference {
         match (text, text.parse::<f64>()) {
             ("certified", _) => Ok(Self::Certified),
             ("none", _) => Ok(Self::None),
-            (_, Ok(value)) if value.is_finite() => Ok(Self::Given(value)),
+            (_, Ok(value)) if value.is_finite() => Ok(Self::Given {
+                value,
+                within: last_digit(text) / 2.0,
+            }),
             _ => anyhow::bail!("--optimum {text}, expected certified, none or a finite number"),
         }
     }
@@ -153,7 +166,8 @@ pub fn measure(job: &Job, context: Context) -> anyhow::Result<()> {
             }
             Some(best)
         }
-        Reference::Given(value) => Some(Optimum::given(value, 0.0)),
+        // As many digits as were typed are believed, and no more.
+        Reference::Given { value, within } => Some(Optimum::given(value, within)),
         Reference::None => None,
     };
     let bar = output::bar(

@@ -102,6 +102,9 @@ pub fn tune_all(
         "tuning {bar:30} {pos}/{len} methods  {msg}  {elapsed}",
     );
     let mut tuned: Vec<(AlgorithmSpec, Tuned)> = Vec::new();
+    // Constants last: they start from what the others were tuned to.
+    let mut methods: Vec<&AlgorithmSpec> = methods.iter().collect();
+    methods.sort_by_key(|method| method.constants().is_some());
     for method in methods {
         if stop::requested() {
             anyhow::bail!("stopped while tuning");

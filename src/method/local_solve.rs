@@ -1,6 +1,7 @@
 //! `argmin_x f_i(x) + r(x) + μ/2 ‖x − c‖²`, which an agent solves by itself: accelerated proximal gradient with the momentum of a
 //! strongly convex function (Nesterov 2004, 2.2.11), to rounding level.
 
+use crate::field::dot;
 use crate::problem::Problem;
 
 /// Gradients of one local solve at most.
@@ -41,7 +42,13 @@ impl Local {
         let momentum = (1.0 - root) / (1.0 + root);
         self.y.copy_from_slice(x);
         // Rounding of a gradient: of terms whose length is that of the residual, times that of the data.
-        let residual = (2.0 * problem.smoothness(agent) * problem.local_loss(agent, x)).sqrt();
+        // Of functions that are not sums of squares the gradient itself takes its place.
+        let residual = if problem.rows().is_some() {
+            (2.0 * problem.smoothness(agent) * problem.local_loss(agent, x)).sqrt()
+        } else {
+            problem.gradient(agent, x, &mut self.gradient);
+            dot(&self.gradient, &self.gradient).sqrt()
+        };
         let apart = x.iter().zip(&self.centre).map(|(x, c)| (x - c).abs());
         let force = residual + mu * apart.fold(0.0, f64::max);
         let noise = 2.0 * f64::EPSILON * step * force;

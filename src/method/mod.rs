@@ -33,7 +33,7 @@ use fast_mix::FastMix;
 /// What a method is, in a word each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
-    /// Published as it is; else our own, or a published method with something added.
+    /// Published, the prox aside where the paper treats `r = 0`; else our own, or a published method with something added.
     pub published: bool,
     /// Its limit is the optimum.
     pub exact: bool,

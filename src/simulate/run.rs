@@ -333,7 +333,12 @@ pub fn simulate<'o>(
         }
         let known = optimum.is_none() || sample.gap.is_finite();
         let finite = known && sample.objective.is_finite();
-        let lost = !finite || sample.objective.abs() > most;
+        // Functions of one's own may fall below zero for long: only what rises is lost.
+        let risen = match optimum {
+            Some(_) => sample.objective.abs(),
+            None => sample.objective - start,
+        };
+        let lost = !finite || risen > most;
         let settled = |until| sample.residual.is_some_and(|r| r <= until);
         observe(&sample);
         if sample.objective < lowest {
@@ -490,6 +495,60 @@ mod tests {
         let worst = all.fold(f64::NEG_INFINITY, f64::max);
         assert_eq!(worst_objective(&problem, &x, &x.mean()), worst);
         assert_eq!(worst, problem.objective(&[5.0; 10]));
+    }
+
+    /// `f_i(x) = x²/2 − 10⁵ x` falls to −5·10⁹ from 0: far below where it started is not lost.
+    struct Deep;
+
+    impl crate::problem::Objective for Deep {
+        fn agents(&self) -> usize {
+            5
+        }
+        fn dimension(&self) -> usize {
+            1
+        }
+        fn value(&self, _: usize, x: &[f64]) -> f64 {
+            0.5 * x[0] * x[0] - 1e5 * x[0]
+        }
+        fn gradient(&self, _: usize, x: &[f64], out: &mut [f64]) {
+            out[0] = x[0] - 1e5;
+        }
+    }
+
+    #[test]
+    fn without_an_optimum_a_run_is_judged_by_its_residual() {
+        let graph = RING.build(1).unwrap();
+        let r = crate::problem::Regularizer::default();
+        let problem = Problem::own("deep", Deep, r).unwrap();
+        let until = |until_residual| Options {
+            until_residual,
+            ..Options::default()
+        };
+        for text in ["ProxEd", "Constants", "Admm", "Sonata"] {
+            let method = AlgorithmSpec::parse("method", text).unwrap();
+            let mut network = Network::new(&graph);
+            let mut process = method.start(&problem, &mut network).unwrap();
+            let options = until(Some(1e-9));
+            let trace = simulate(
+                process.as_mut(),
+                &problem,
+                &mut network,
+                None,
+                &options,
+                |_| {},
+            )
+            .unwrap();
+            assert_eq!(trace.status, Status::Converged, "{text}");
+            let last = trace.last();
+            assert!(last.gap.is_nan() && last.residual.unwrap() <= 1e-9);
+            assert!(
+                (process.iterate().mean()[0] / 1e5 - 1.0).abs() < 1e-6,
+                "{text}"
+            );
+            // Solves that end where they should take far fewer gradients than they may.
+            assert!(last.gradient_evaluations < 1_000 * last.iteration, "{text}");
+            assert_eq!(trace.rounds_to(1e-3), None);
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub struct Tuning {
     pub missed: usize,
     /// Whether it was among the opponents that are tuned finely.
     pub finalist: bool,
-    /// Whether a run twice as long stays below the target on every tuning problem (finalists only).
+    /// Whether a run twice as long ends below the target on every tuning problem (finalists only).
     pub settled: bool,
     pub on_grid_edge: Vec<String>,
     pub candidates: usize,
@@ -394,6 +394,8 @@ impl Cell {
             }
         };
         let mut waiting = Vec::new();
+        // Tuned, but not run before all run in turn.
+        let mut fresh_ones: Vec<Vec<Option<Tuned>>> = Vec::new();
         for (number, entrant) in self.entrants.iter().enumerate() {
             if measured[number].is_some() {
                 continue;
@@ -402,8 +404,15 @@ impl Cell {
             let tuned = match heats.iter().find(|(of, _)| of == name) {
                 Some((_, heat)) => {
                     let flags = flags(name);
-                    let before: Vec<&Measured> = measured.iter().flatten().collect();
+                    let kept = measured.iter().flatten().map(|m| {
+                        let of_target = m.targets.iter().map(|at| at.tuned.clone());
+                        of_target.collect::<Vec<Option<Tuned>>>()
+                    });
+                    let before: Vec<Vec<Option<Tuned>>> = kept.chain(fresh_ones.clone()).collect();
                     let tuned = self.finely(entrant, heat, &flags, &before, &problems, bar)?;
+                    if plan.seconds {
+                        fresh_ones.push(tuned.iter().cloned().map(Some).collect());
+                    }
                     Some((tuned, flags))
                 }
                 None => None,
@@ -518,7 +527,7 @@ impl Cell {
         entrant: &Entrant,
         heat: &[Tuned],
         flags: &[bool],
-        before: &[&Measured],
+        before: &[Vec<Option<Tuned>>],
         problems: &Problems,
         bar: &ProgressBar,
     ) -> anyhow::Result<Vec<Tuned>> {
@@ -529,7 +538,7 @@ impl Cell {
             if flags[k] {
                 let name = &entrant.contestant.name;
                 bar.set_message(format!("{}: {name} for {target:e}, finely", plan.name));
-                let relatives = before.iter().filter_map(|m| m.targets[k].tuned.clone());
+                let relatives = before.iter().filter_map(|tuned| tuned[k].clone());
                 let relatives: Vec<Tuned> = relatives.collect();
                 let go_on = || {
                     bar.tick();

@@ -11,7 +11,7 @@
 use super::super::output;
 use super::cell::{Kind, ORACLE};
 use super::report::{Entry, RecipeRatio, Reference, at_least, rounds_text, with_interval};
-use super::statistics::{bootstrap, median};
+use super::statistics::{bootstrap, median, upper_middle};
 use super::suite::Plan;
 use starling::files::{read_text, write_atomic};
 use starling::report::Table;
@@ -386,7 +386,8 @@ fn overall(plans: &[&Plan], requests: &[Request], entries: &[&Entry]) -> Table {
         };
         let middle = |ratios: &[(RecipeRatio, &Entry)]| {
             let middle = median(ratios.iter().map(|(r, _)| r.median).collect())?;
-            let bound = |r: &RecipeRatio| r.bound && r.median <= middle;
+            let upper = upper_middle(ratios.iter().map(|(r, _)| r.median).collect());
+            let bound = |r: &RecipeRatio| r.bound && r.median <= upper;
             Some((middle, ratios.iter().any(|(r, _)| bound(r))))
         };
         let least = |ratios: &[(RecipeRatio, &Entry)]| {

@@ -85,7 +85,8 @@ pub fn paired(reference: &[Option<u64>], rounds: &[Option<u64>], limit: u64) -> 
 /// left.
 pub fn ratio(pairs: &[Pair]) -> Option<Ratio> {
     let spread = spread(values(pairs.iter()))?;
-    let bound = |pair: &&(f64, bool)| pair.1 && pair.0 <= spread.median;
+    let middle = upper_middle(values(pairs.iter()));
+    let bound = |pair: &&(f64, bool)| pair.1 && pair.0 <= middle;
     let interval = bootstrap(pairs.len(), |drawn| {
         median(values(drawn.iter().map(|&k| &pairs[k])))
     });
@@ -99,6 +100,12 @@ pub fn ratio(pairs: &[Pair]) -> Option<Ratio> {
 
 fn values<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Vec<f64> {
     pairs.flatten().map(|pair| pair.0).collect()
+}
+
+/// The upper one of the two that a median lies between: what is at or below it has a say in the median.
+pub fn upper_middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The median, between the two middle ones of an even number.
@@ -197,6 +204,9 @@ mod tests {
         assert!(!bound([(1.0, false), (2.0, false), (9.0, true)]));
         assert!(bound([(1.0, false), (2.0, true), (9.0, false)]));
         assert!(bound([(1.0, true), (2.0, false), (9.0, false)]));
+        // Of an even number both middle ones have a say.
+        let even = ratio(&[Some((1.0, false)), Some((3.0, true))]).unwrap();
+        assert!(even.bound && even.spread.median == 2.0);
     }
 
     /// The mean of many like numbers: its interval is about ± 1.96 standard errors.

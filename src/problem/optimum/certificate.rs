@@ -140,9 +140,8 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
         return f64::INFINITY;
     }
     let all: Vec<usize> = (0..d).collect();
-    // The singular values of the Hessian's root at `point` that are not zero to rounding, the smallest, and their number.
-    let smallest = |point: &[f64]| {
-        let half = pooled.half_hessian(point, &all, |k| norms[k]);
+    // The singular values of a Hessian's root that are not zero to rounding: the smallest, and their number.
+    let smallest = |half: nalgebra::DMatrix<f64>| {
         let values = half.singular_values();
         let floor = 10.0 * f64::EPSILON * d.max(pooled.rows.len()) as f64 * values.max();
         let positive = values.iter().copied().filter(|v| *v > floor);
@@ -151,10 +150,11 @@ fn gradient_certificate(pooled: &Pooled, x: &[f64], g: &[f64]) -> f64 {
             positive.count(),
         )
     };
-    let (sigma, rank) = smallest(x);
-    // Curvatures differ by orders of magnitude at x, not at 0: there only directions without data are flat.
+    let (sigma, rank) = smallest(pooled.half_hessian(x, &all, |k| norms[k]));
+    // Only directions without data may be flat: curvatures at x vanish in others where F has no minimiser there, or none that is
+    // known to be one.
     let expected = if r.is_none() {
-        smallest(&vec![0.0; d]).1
+        smallest(pooled.half_bound(&all, |k| norms[k])).1
     } else {
         d
     };

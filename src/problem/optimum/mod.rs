@@ -258,6 +258,22 @@ impl<'a> Pooled<'a> {
         let roots: Vec<f64> = with_loss!(self.data.loss(), l => self.rows.iter()
             .map(|row| (row.weight * l.curvature(dot(row.features, x), row.target)).sqrt())
             .collect());
+        self.scaled_rows(&roots, free, scale)
+    }
+
+    /// The same with the largest curvature that the loss can have: its rank is that of the data.
+    fn half_bound(&self, free: &[usize], scale: impl Fn(usize) -> f64) -> DMatrix<f64> {
+        let bound = self.data.loss().curvature_bound();
+        let roots = self.rows.iter().map(|row| (row.weight * bound).sqrt());
+        self.scaled_rows(&roots.collect::<Vec<f64>>(), free, scale)
+    }
+
+    fn scaled_rows(
+        &self,
+        roots: &[f64],
+        free: &[usize],
+        scale: impl Fn(usize) -> f64,
+    ) -> DMatrix<f64> {
         DMatrix::from_fn(self.rows.len(), free.len(), |i, k| {
             roots[i] * (self.rows[i].features[free[k]] / scale(free[k]))
         })

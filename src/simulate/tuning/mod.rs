@@ -54,7 +54,7 @@ pub struct Tuned {
     pub price: f64,
     /// Tuning problems missed.
     pub missed: usize,
-    /// Whether a run twice as long stays below the target on every tuning problem.
+    /// Whether a run twice as long ends below the target on every tuning problem.
     pub settled: bool,
     /// Parameters whose best value lies on the grid's edge.
     pub on_edge: Vec<String>,
