@@ -102,7 +102,7 @@ fn while_tuning() {
                 "--problems",
                 "200",
                 "--algorithms",
-                "Nids,Dapg,Odapg,Opapc",
+                "Nids,Dapg,Odapg,ProxAtc,SemiAtc,Diging,Constants",
             ],
             &small[..],
         ]

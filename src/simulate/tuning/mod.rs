@@ -149,7 +149,7 @@ impl Tuned {
 /// The coarse stage. `relatives`: methods tuned before, whose parameters `Constants` start from.
 ///
 /// # Errors
-/// A method that cannot run on these problems at all; `go_on`, which is asked before every batch of candidates, said no.
+/// A method that cannot run on these problems at all; `go_on`, which is asked before every run, said no.
 pub fn coarse(
     method: &AlgorithmSpec,
     relatives: &[Tuned],

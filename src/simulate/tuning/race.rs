@@ -177,9 +177,6 @@ impl<'a> Race<'a> {
         choices: &[&Choice],
         range: std::ops::Range<usize>,
     ) -> Result<Vec<Vec<(Option<u64>, f64)>>, TuneError> {
-        if !(self.go_on)() {
-            return Err(TuneError::Stopped);
-        }
         let pairs: Vec<(&Choice, usize)> = choices
             .iter()
             .flat_map(|choice| range.clone().map(|k| (*choice, k)))
@@ -211,6 +208,10 @@ impl<'a> Race<'a> {
         rounds: u64,
         until: Option<f64>,
     ) -> Result<(Option<u64>, f64), TuneError> {
+        // Before every run: a batch may take long.
+        if !(self.go_on)() {
+            return Err(TuneError::Stopped);
+        }
         let (problem, optimum) = &self.problems[k];
         let mut network = Network::new(self.graph);
         let mut process = choice.at(problem).start(problem, &mut network)?;
@@ -242,9 +243,6 @@ impl<'a> Race<'a> {
 
     /// Whether twice as long a run ends below the target on every problem.
     pub fn stays_below(&self, raced: &Raced) -> Result<bool, TuneError> {
-        if !(self.go_on)() {
-            return Err(TuneError::Stopped);
-        }
         let ends = raced
             .rounds
             .par_iter()
