@@ -11,7 +11,7 @@ use crate::ron::{SpecError, parse_ron};
 use crate::rule::frozen::start_frozen;
 use crate::rule::{Constants, FrozenRule, constants};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 macro_rules! roster {
     ($($(#[$doc:meta])* $name:ident($options:ty),)+) => {
@@ -32,11 +32,11 @@ macro_rules! roster {
                 vec![$(Self::$name(Default::default())),+]
             }
 
-            /// `None` for a rule.
-            fn method(&self) -> Option<&dyn Method> {
+            /// The method, or the file of a rule.
+            fn method(&self) -> Result<&dyn Method, &Path> {
                 match self {
-                    $(Self::$name(method) => Some(method),)+
-                    Self::Rule(_) => None,
+                    $(Self::$name(method) => Ok(method),)+
+                    Self::Rule(path) => Err(path),
                 }
             }
 
@@ -129,10 +129,9 @@ impl AlgorithmSpec {
 
     /// The name without options; a rule is named by its file's folder or stem.
     pub fn name(&self) -> String {
-        let path = match (self, self.method()) {
-            (_, Some(method)) => return method.name().into(),
-            (Self::Rule(path), _) => path,
-            _ => return String::new(),
+        let path = match self.method() {
+            Ok(method) => return method.name().into(),
+            Err(path) => path,
         };
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let parent = path.parent().and_then(|p| p.file_name());
@@ -188,11 +187,9 @@ impl AlgorithmSpec {
         network: &mut Network,
     ) -> Result<Box<dyn Process>, AlgorithmError> {
         fits(&self.name(), problem, network.graph())?;
-        if let Some(method) = self.method() {
-            return method.start(problem, network);
-        }
-        let Self::Rule(path) = self else {
-            unreachable!("every other row is a method");
+        let path = match self.method() {
+            Ok(method) => return method.start(problem, network),
+            Err(path) => path,
         };
         let rule = FrozenRule::read(path).map_err(|e| AlgorithmError::Rule(e.into()))?;
         for note in rule.outside_envelope(problem.agents(), problem.dimension()) {

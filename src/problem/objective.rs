@@ -78,8 +78,7 @@ pub(super) fn examine(objective: &dyn Objective) -> Result<Vec<Curvature>, Probl
     (0..objective.agents())
         .map(|agent| {
             agree(objective, agent)?;
-            let own = Gradient { objective, agent };
-            let found = own.curvature(d);
+            let found = curvature(d, &|x, out| objective.gradient(agent, x, out));
             let smoothness = match objective.smoothness(agent) {
                 None => found.smoothness,
                 Some(l) if l.is_finite() && l >= 0.0 => l,
@@ -141,32 +140,24 @@ fn agree(objective: &dyn Objective, agent: usize) -> Result<(), ProblemError> {
     Ok(())
 }
 
-/// The gradient of one agent.
-pub(super) struct Gradient<'a> {
-    pub objective: &'a dyn Objective,
-    pub agent: usize,
-}
-
-impl Gradient<'_> {
-    fn curvature(&self, d: usize) -> Curvature {
-        let at = |x: &[f64], out: &mut [f64]| self.objective.gradient(self.agent, x, out);
-        let largest = (0..POINTS).map(|point| largest_curvature(d, point, &at));
-        let smoothness = MARGIN * largest.fold(0.0, f64::max);
-        let zero = vec![0.0; d];
-        let (mut start, mut end) = (vec![0.0; d], vec![0.0; d]);
-        at(&zero, &mut start);
-        let probes = (0..PROBES).map(|probe| {
-            let signs = direction("objective/trace", &[probe], d);
-            let h = 1e-4;
-            let v: Vec<f64> = signs.iter().map(|s| h * s.signum()).collect();
-            at(&v, &mut end);
-            let turned = v.iter().zip(end.iter().zip(&start));
-            turned.map(|(v, (e, s))| v * (e - s)).sum::<f64>() / (h * h)
-        });
-        Curvature {
-            smoothness,
-            trace: probes.sum::<f64>() / PROBES as f64,
-        }
+/// Largest eigenvalue and trace of the Hessian behind a gradient.
+fn curvature(d: usize, gradient: &dyn Fn(&[f64], &mut [f64])) -> Curvature {
+    let largest = (0..POINTS).map(|point| largest_curvature(d, point, gradient));
+    let smoothness = MARGIN * largest.fold(0.0, f64::max);
+    let zero = vec![0.0; d];
+    let (mut start, mut end) = (vec![0.0; d], vec![0.0; d]);
+    gradient(&zero, &mut start);
+    let probes = (0..PROBES).map(|probe| {
+        let signs = direction("objective/trace", &[probe], d);
+        let h = 1e-4;
+        let v: Vec<f64> = signs.iter().map(|s| h * s.signum()).collect();
+        gradient(&v, &mut end);
+        let turned = v.iter().zip(end.iter().zip(&start));
+        turned.map(|(v, (e, s))| v * (e - s)).sum::<f64>() / (h * h)
+    });
+    Curvature {
+        smoothness,
+        trace: probes.sum::<f64>() / PROBES as f64,
     }
 }
 

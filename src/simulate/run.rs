@@ -389,11 +389,11 @@ fn final_status(samples: &[Sample], tolerance: f64) -> Status {
     if last.gap <= tolerance {
         return Status::Converged;
     }
-    let best = |range: &[Sample]| range.iter().map(|s| s.gap).fold(f64::INFINITY, f64::min);
-    let half = samples.partition_point(|s| 2 * s.iteration < last.iteration);
     if last.gap.is_nan() {
         return Status::HorizonReached;
     }
+    let best = |range: &[Sample]| range.iter().map(|s| s.gap).fold(f64::INFINITY, f64::min);
+    let half = samples.partition_point(|s| 2 * s.iteration < last.iteration);
     if last.iteration >= 10 && best(&samples[half..]) > 0.99 * best(&samples[..half]) {
         Status::Stalled
     } else {

@@ -394,25 +394,26 @@ impl Cell {
             }
         };
         let mut waiting = Vec::new();
-        // Tuned, but not run before all run in turn.
-        let mut fresh_ones: Vec<Vec<Option<Tuned>>> = Vec::new();
+        // What every opponent so far was tuned to, target by target.
+        let mut before: Vec<Vec<Tuned>> = Vec::new();
         for (number, entrant) in self.entrants.iter().enumerate() {
-            if measured[number].is_some() {
+            if let Some(kept) = &measured[number] {
+                if entrant.contestant.rule.is_none() {
+                    before.push(
+                        kept.targets
+                            .iter()
+                            .filter_map(|at| at.tuned.clone())
+                            .collect(),
+                    );
+                }
                 continue;
             }
             let name = &entrant.contestant.name;
             let tuned = match heats.iter().find(|(of, _)| of == name) {
                 Some((_, heat)) => {
                     let flags = flags(name);
-                    let kept = measured.iter().flatten().map(|m| {
-                        let of_target = m.targets.iter().map(|at| at.tuned.clone());
-                        of_target.collect::<Vec<Option<Tuned>>>()
-                    });
-                    let before: Vec<Vec<Option<Tuned>>> = kept.chain(fresh_ones.clone()).collect();
                     let tuned = self.finely(entrant, heat, &flags, &before, &problems, bar)?;
-                    if plan.seconds {
-                        fresh_ones.push(tuned.iter().cloned().map(Some).collect());
-                    }
+                    before.push(tuned.clone());
                     Some((tuned, flags))
                 }
                 None => None,
@@ -527,7 +528,7 @@ impl Cell {
         entrant: &Entrant,
         heat: &[Tuned],
         flags: &[bool],
-        before: &[Vec<Option<Tuned>>],
+        before: &[Vec<Tuned>],
         problems: &Problems,
         bar: &ProgressBar,
     ) -> anyhow::Result<Vec<Tuned>> {
@@ -538,7 +539,7 @@ impl Cell {
             if flags[k] {
                 let name = &entrant.contestant.name;
                 bar.set_message(format!("{}: {name} for {target:e}, finely", plan.name));
-                let relatives = before.iter().filter_map(|tuned| tuned[k].clone());
+                let relatives = before.iter().filter_map(|tuned| tuned.get(k).cloned());
                 let relatives: Vec<Tuned> = relatives.collect();
                 let go_on = || {
                     bar.tick();
@@ -760,10 +761,7 @@ impl Cell {
         let mut targets = Vec::new();
         let mut key = vec![self.key.clone()];
         for (k, target) in plan.targets.iter().enumerate() {
-            let best = measured.iter().filter(eligible).min_by_key(|m| {
-                let misses = m.targets[k].outcomes.iter().filter(|o| o.rounds.is_none());
-                (m.median(k).unwrap_or(u64::MAX), misses.count())
-            });
+            let best = measured.iter().filter(eligible).min_by_key(|m| m.rank(k));
             let Some(best) = best else {
                 return Ok(None);
             };
@@ -825,6 +823,13 @@ impl Cell {
 }
 
 impl Measured {
+    /// By which the best for target number `k` is the least: median rounds, then misses.
+    pub fn rank(&self, k: usize) -> (u64, usize) {
+        let outcomes = self.targets[k].outcomes.iter();
+        let misses = outcomes.filter(|o| o.rounds.is_none()).count();
+        (self.median(k).unwrap_or(u64::MAX), misses)
+    }
+
     /// Median rounds to target number `k`, the upper one of two.
     pub fn median(&self, k: usize) -> Option<u64> {
         let mut rounds: Vec<u64> = self.targets[k]

@@ -145,13 +145,8 @@ fn rounds_of(at: &AtTarget) -> Vec<Option<u64>> {
 
 /// The contestant of this class with the fewest rounds to target number `k`: smallest median, then fewest misses.
 fn best(measured: &[Measured], opponents: Reference, k: usize) -> Option<&Measured> {
-    let key = |m: &&Measured| {
-        let outcomes = m.targets[k].outcomes.iter();
-        let misses = outcomes.filter(|o| o.rounds.is_none()).count();
-        (m.median(k).unwrap_or(u64::MAX), misses)
-    };
     let class = measured.iter().filter(|m| opponents.includes(m));
-    class.min_by_key(key)
+    class.min_by_key(|m| m.rank(k))
 }
 
 /// A group's rules, all seeds, against the chosen opponents.
